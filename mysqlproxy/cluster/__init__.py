@@ -1,0 +1,1 @@
+"""The servers: the view of the cluster and the monitor that keeps it."""

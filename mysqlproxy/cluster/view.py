@@ -1,0 +1,84 @@
+"""The view of the cluster: what the daemon believes about each server, and what follows for reads and writes.
+
+Made by ``cluster.decide`` from the monitor's probes; read by routing on every statement, hence everything that a
+statement asks is precomputed here. A value; a new one replaces it whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from mysqlproxy.cluster.gtid import GtidSet
+
+
+class Role(Enum):
+    MANAGER = "manager"
+    WORKER = "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """One server as last seen.
+
+    Attributes:
+        name: as configured.
+        role: the configured expectation.
+        up: answers probes (with hysteresis).
+        writable: read_only is off and it is no replica of another server.
+        maintenance: the operator drains it: no new statements but from sessions that must stay.
+        weight: for the strategy ``weighted``; 0 takes no reads.
+        ping: seconds, moving median of the probe's round trip; inf when unknown.
+        lag: seconds behind its source; 0.0 on the manager; None when unknown or replication is stopped.
+        replicating: both replication threads run (the IO thread may be reconnecting to a manager that is gone).
+        version: the server's greeting, as in "5.5.5-10.11.19-MariaDB"; "" when never seen.
+        capabilities: the server's 32 capability flags, MariaDB's extended ones shifted up by 32; 0 when never seen.
+        mariadb: which kind of server.
+        position: GTIDs it has applied (replica) or written (manager), or None when it has no GTIDs.
+        unreadable: why it takes no reads, "" when it does.
+        incarnation: changes when the server was restarted or replaced.
+    """
+
+    name: str
+    role: Role
+    up: bool = False
+    writable: bool = False
+    maintenance: bool = False
+    weight: int = 1
+    ping: float = float("inf")
+    lag: float | None = None
+    replicating: bool = False
+    version: str = ""
+    capabilities: int = 0
+    mariadb: bool = True
+    position: GtidSet | None = None
+    unreadable: str = ""
+    incarnation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """All servers, and the answers that routing needs.
+
+    Attributes:
+        epoch: grows whenever the manager changes, is lost or comes back; every acquire compares it.
+        servers: in the configuration's order.
+        manager: the one writable server, or None: then writes are refused with ``no_manager`` as the reason.
+        no_manager: a sentence for the client and the log, "" when there is a manager.
+        readers: the workers that may take reads; when there is none, the manager alone if it is up; else empty.
+        alerts: sentences for log and metrics (two managers, manager behind, errant transactions, ...).
+        version: the greeting for clients: the lowest version of the servers ever seen; "" when none was.
+        capabilities: what all servers ever seen can do (intersection); 0 when none was.
+        mariadb: whether the greeting's server is MariaDB.
+    """
+
+    epoch: int = 0
+    servers: tuple[ServerView, ...] = ()
+    manager: ServerView | None = None
+    no_manager: str = "no server has been reached yet"
+    readers: tuple[ServerView, ...] = ()
+    alerts: tuple[str, ...] = ()
+    version: str = ""
+    capabilities: int = 0
+    mariadb: bool = True
+    by_name: dict[str, ServerView] = field(default_factory=dict)

@@ -1,0 +1,101 @@
+"""Whose fault an error is: the client's, the policy's, a server's or our own.
+
+Every layer raises these and only these across its border. Each carries the server's own error number and
+SQLSTATE (https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html), so that the session can turn
+any of them into an ERR packet without knowing where it came from. ``str(error)`` is safe to show to the client:
+no secret, no literal of a statement, no address of a server.
+"""
+
+from __future__ import annotations
+
+
+class ProxyError(Exception):
+    """Base of all errors that may become an ERR packet.
+
+    Attributes:
+        errno: the server's error number (1..65535).
+        sqlstate: five characters.
+    """
+
+    default_errno = 1105  # ER_UNKNOWN_ERROR
+    default_sqlstate = "HY000"
+
+    def __init__(self, message: str, *, errno: int | None = None, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.errno = self.default_errno if errno is None else errno
+        self.sqlstate = self.default_sqlstate if sqlstate is None else sqlstate
+
+
+class ClientFault(ProxyError):
+    """The client broke the protocol or asked for what cannot be."""
+
+
+class MalformedPacket(ClientFault):
+    """Bytes that are no packet of the kind expected (ER_MALFORMED_PACKET); from either side."""
+
+    default_errno = 1835
+
+
+class PacketTooLarge(ClientFault):
+    """A packet beyond max_packet (ER_NET_PACKET_TOO_LARGE)."""
+
+    default_errno = 1153
+    default_sqlstate = "08S01"
+
+
+class PolicyDenied(ProxyError):
+    """A rule or a limit says no (ER_SPECIFIC_ACCESS_DENIED_ERROR unless told otherwise)."""
+
+    default_errno = 1227
+    default_sqlstate = "42000"
+
+
+class AccessDenied(PolicyDenied):
+    """The login failed (ER_ACCESS_DENIED_ERROR); the reason is for the log, never for the client."""
+
+    default_errno = 1045
+    default_sqlstate = "28000"
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class TooManyConnections(PolicyDenied):
+    """No connection became free within the deadline (ER_CON_COUNT_ERROR)."""
+
+    default_errno = 1040
+    default_sqlstate = "08004"
+
+
+class ServerFault(ProxyError):
+    """A server is unreachable, died, or broke the protocol (CR_SERVER_LOST's number is the client's own: 2013).
+
+    ER_NET_READ_ERROR is the server-side number that drivers take as a lost connection.
+    """
+
+    default_errno = 1158
+    default_sqlstate = "08S01"
+
+
+class NoServer(ServerFault):
+    """No server can take this statement now: no manager for a write, no server at all for a read."""
+
+    default_errno = 1290  # ER_OPTION_PREVENTS_STATEMENT: what a read-only server answers to a write
+    default_sqlstate = "HY000"
+
+
+class InternalBug(ProxyError):
+    """We are wrong. The client gets a general error and is closed; the log has the traceback."""
+
+
+class ConfigFault(Exception):
+    """Configuration that cannot be used. Holds every fault found, not only the first.
+
+    Attributes:
+        faults: lines of the form ``file: key: reason; remedy``.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults

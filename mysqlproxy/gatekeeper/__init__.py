@@ -1,0 +1,1 @@
+"""Admission: who may log in, from where, how many."""

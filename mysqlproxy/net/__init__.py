@@ -1,0 +1,1 @@
+"""Sockets: listeners, TLS, back-pressure, deadlines, named tasks."""

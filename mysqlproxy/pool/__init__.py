@@ -1,0 +1,1 @@
+"""Connections to servers: login, state, reset, and who holds them."""

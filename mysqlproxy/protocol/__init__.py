@@ -1,0 +1,1 @@
+"""The MySQL wire, bytes only: no sockets, no clocks, no asyncio."""

@@ -1,0 +1,1 @@
+"""Where a statement goes: pure functions on a verdict and a view of the cluster."""

@@ -1,0 +1,1 @@
+"""One client's life: engine, state, transactions, prepared statements, relay."""

@@ -1,0 +1,1 @@
+"""What a statement is: lexer, digest, classification with sqlglot, verdict."""

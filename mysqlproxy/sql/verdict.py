@@ -1,0 +1,119 @@
+"""The verdict: what one text of SQL does, decided once per digest and then only read.
+
+Made by ``sql.classify``; read by the session engine (routing, state) and by ``explain``. A value; never changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntFlag
+
+
+class Kind(Enum):
+    """What the statement does to data. The values are the metric's ``kind`` label."""
+
+    READ = "read"  # positively understood as a plain read: may run on any server that is fresh enough
+    WRITE = "write"  # changes data or schema, or is not understood: manager
+    OTHER = "other"  # session and administration (SET, USE, BEGIN, COMMIT, SHOW that differs by server, ...): manager
+
+
+class Effect(IntFlag):
+    """What the statement leaves behind in its connection, beyond data; a union over all statements of the text."""
+
+    NONE = 0
+    DDL = 1  # changes the schema: names may mean something else now
+    VARIABLES = 2  # SET of session variables, NAMES, CHARACTER SET: the trackers report the new values
+    USER_VARIABLES = 4  # assigns @variables: the connection must be kept (statements that mention one go to the manager)
+    TEMPORARY_TABLE = 8  # may create a temporary table: reads stay on the manager until the session is reset
+    TABLE_LOCK = 16  # LOCK TABLES, FLUSH TABLES ... WITH READ LOCK, BACKUP LOCK, HANDLER ... OPEN
+    NAMED_LOCK = 32  # GET_LOCK
+    PREPARED = 64  # PREPARE: a statement by name lives in the connection
+    ONE_TRANSACTION = 128  # SET TRANSACTION without SESSION or GLOBAL: holds for the next transaction only
+    UNTRACKED = 256  # anything may have happened to the session (CALL, EXECUTE, sql_log_bin, timestamp, ...)
+    UNLOCK_TABLES = 512  # ends TABLE_LOCK
+    SCHEMA = 1024  # USE
+    ROLE = 2048  # SET ROLE
+    TRANSACTION = 4096  # BEGIN, COMMIT, ROLLBACK, SAVEPOINT, XA: the status flags say where it led
+    INSERT = 8192  # may set LAST_INSERT_ID
+
+
+class Needs(Enum):
+    """A connection the statement's answer depends on."""
+
+    ANY = "any"
+    LAST_INSERT = "last insert"  # LAST_INSERT_ID(), @@identity: the manager's connection
+    LAST_STATEMENT = "last statement"  # FOUND_ROWS(), ROW_COUNT(), SHOW WARNINGS, @@warning_count, GET DIAGNOSTICS
+    MANAGER = "manager"  # the answer differs from server to server, or depends on state only the manager's holds
+
+
+class KillTarget(Enum):
+    CONNECTION = "connection"
+    QUERY = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """KILL [HARD|SOFT] [CONNECTION|QUERY] id, of one literal id (KILL QUERY ID and KILL USER: ``id`` is None)."""
+
+    target: KillTarget
+    id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a text of SQL does.
+
+    Attributes:
+        kind: READ only when every statement of the text was positively understood as a plain read.
+        reasons: why, in words for ``explain``; the first is the deciding one. Never holds a literal.
+        digest: the normalised text, literals replaced by ``?``; safe to log. Cut at 2048 characters.
+        tables, functions: as named, schema-qualified where they were, sorted; empty when not parsed.
+        effects, needs: see above.
+        statements: how many statements the text holds (multi-statements).
+        kill: set when the text is exactly one KILL of the form we handle.
+        local_files: names in LOAD DATA LOCAL INFILE (decoded bytes), the only files a server may ask for.
+        connection_ids: spans (start, end, whole_item) of CONNECTION_ID() calls or @@pseudo_thread_id in the text,
+            as byte offsets; ``whole_item`` tells that the call alone is a select item without alias, so that the
+            replacement must keep its name. Offsets are per text: such texts are never cached by digest.
+        cacheable: equal digest (in an equal context) means an equal verdict.
+    """
+
+    kind: Kind
+    reasons: tuple[str, ...]
+    digest: str = ""
+    tables: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
+    effects: Effect = Effect.NONE
+    needs: Needs = Needs.ANY
+    statements: int = 1
+    kill: Kill | None = None
+    local_files: tuple[bytes, ...] = ()
+    connection_ids: tuple[tuple[int, int, bool], ...] = ()
+    cacheable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SqlContext:
+    """All that could change the verdict of the same digest. Equal contexts share a cache.
+
+    Attributes:
+        mariadb: which dialect's executable comments and functions apply.
+        version: (major, minor, patch) of the lowest server.
+        ansi_quotes, no_backslash_escapes, pipes_as_concat, ignore_space, oracle: from sql_mode.
+        charset: the client's character set name, lower case.
+        schema: the default schema or "".
+        lower_case_table_names: 0, 1 or 2.
+        catalog: generation of the catalog of views and routines.
+    """
+
+    mariadb: bool = True
+    version: tuple[int, int, int] = (10, 11, 0)
+    ansi_quotes: bool = False
+    no_backslash_escapes: bool = False
+    pipes_as_concat: bool = False
+    ignore_space: bool = False
+    oracle: bool = False
+    charset: str = "utf8mb4"
+    schema: str = ""
+    lower_case_table_names: int = 0
+    catalog: int = 0
