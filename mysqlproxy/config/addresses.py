@@ -1,6 +1,7 @@
 """Addresses as they are written in the configuration: ``host:port``, ``[ipv6]:port`` and ``unix:/path``.
 
-Read by ``config.crosscheck``, the listeners, the pool and the monitor. A leaf; it resolves no name and opens nothing.
+Called by ``config.crosscheck``, the listeners, the pool and the monitor. A leaf; it resolves no name and
+opens nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Address:
     """Where a listener or a server is.
 
     Attributes:
-        host: name or IP address (IPv6 without brackets); "" for a unix socket, and for a listener on all interfaces.
+        host: name or IP address (IPv6 without brackets); "" for a unix socket and for all interfaces.
         port: 0 for a unix socket, and for a listener that takes any free port.
         path: of the unix socket, or "".
     """
@@ -52,7 +53,7 @@ def parse_address(text: str, *, default_port: int | None = MYSQL_PORT) -> Addres
 
 
 def parse_listen(text: str) -> Address:
-    """An address to listen on: the port must be there, 0 takes any free one, and a host of "" or * all interfaces."""
+    """A listener: the port must be there, 0 is any free one; a host of "" or * is all interfaces."""
     if text.startswith("unix:"):
         return _parse_unix(text[5:])
     if text.startswith(("*:", ":")):
@@ -72,7 +73,7 @@ def _split(text: str, default_port: int | None) -> tuple[str, int]:
             raise ValueError(f"{inside!r} is no IPv6 address") from None
         host, colon, port = inside, rest[:1], rest[1:]
     elif text.count(":") > 1:
-        raise ValueError(f"{text!r} has several colons; write IPv6 addresses as [address]:port")
+        raise ValueError(f"{text!r} has several colons")
     else:
         host, colon, port = text.partition(":")
         if host and not _HOST.fullmatch(host):

@@ -1,19 +1,35 @@
 """The configuration's schema: frozen, typed, unknown keys refused. A leaf: imports nothing of the package.
 
-Sizes are bytes, durations seconds. Loading, secrets from files and the environment, and checks across sections are
-in ``config.load`` and ``config.crosscheck``.
+Sizes are bytes, durations seconds. Loading, secrets from files and the environment, and checks across
+sections are in ``config.load``, ``config.secrets`` and ``config.crosscheck``. No secret is in any ``repr``.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, model_validator
 
-Network = IPv4Network | IPv6Network
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("is no text; write a network as in 10.0.0.0/8")
+    try:
+        return ip_network(value)
+    except ValueError:
+        try:
+            meant = ip_network(value, strict=False)
+        except ValueError:
+            raise ValueError(f"{value!r} is no network; write it as in 10.0.0.0/8 or 2001:db8::/32") from None
+        raise ValueError(f"{value!r} has bits beyond its prefix; write {meant}") from None
+
+
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 
@@ -35,23 +51,42 @@ class Consistency(Enum):
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SecretFrom(Section):
     """A secret by reference: exactly one of the two."""
 
-    env: str | None = None
+    env: str | None = Field(default=None, min_length=1)
     file: Path | None = None
 
+    @model_validator(mode="after")
+    def _one(self) -> SecretFrom:
+        if (self.env is None) == (self.file is None):
+            raise ValueError('needs exactly one of env and file; write { env = "NAME" } or { file = "PATH" }')
+        return self
 
-Secret = str | SecretFrom
+
+def _form_of_secret(value: object) -> str | None:
+    if isinstance(value, str):
+        return "text"
+    return "reference" if isinstance(value, dict | SecretFrom) else None
+
+
+Secret = Annotated[
+    Annotated[str, Tag("text")] | Annotated[SecretFrom, Tag("reference")],
+    Discriminator(
+        _form_of_secret,
+        custom_error_type="secret",
+        custom_error_message='is no secret; write "text", { env = "NAME" } or { file = "PATH" }',
+    ),
+]
 
 
 class Listen(Section):
-    mysql: tuple[str, ...] = Field(("127.0.0.1:6033",), min_length=1)
+    mysql: tuple[str, ...] = Field(default=("127.0.0.1:6033",), min_length=1)
     http: str = "127.0.0.1:9104"
-    processes: int = Field(1, ge=0)
+    processes: int = Field(default=1, ge=0)
 
 
 class Tls(Section):
@@ -63,21 +98,21 @@ class Tls(Section):
 class Routing(Section):
     strategy: Strategy = Strategy.CUSTOMIZED
     read_consistency: Consistency = Consistency.SESSION
-    consistency_wait: float = Field(0.05, ge=0, le=60, allow_inf_nan=False)
+    consistency_wait: float = Field(default=0.05, ge=0, le=60, allow_inf_nan=False)
     rules: tuple[Path, ...] = ()
 
 
 class Limits(Section):
     login_timeout: Seconds = 10.0
     idle_timeout: Seconds = 28800.0
-    max_connections: int = Field(10000, ge=1)
-    max_packet: int = Field(67108864, ge=1024, le=1073741824)
+    max_connections: int = Field(default=10000, ge=1)
+    max_packet: int = Field(default=67108864, ge=1024, le=1073741824)
     connect_timeout: Seconds = 5.0  # to a server, login included
     pool_wait: Seconds = 5.0  # for a free connection to a server, then error 1040
     drain_timeout: Seconds = 30.0  # after SIGTERM
     server_connection_max_age: Seconds = 3600.0
     server_connection_max_idle: Seconds = 300.0
-    retain_request: int = Field(1048576, ge=0)  # largest read that is kept to be tried on another server
+    retain_request: int = Field(default=1048576, ge=0)  # largest read kept to be tried elsewhere
 
 
 class Log(Section):
@@ -88,12 +123,12 @@ class Log(Section):
 
 class Monitor(Section):
     user: str = Field(min_length=1, max_length=80)
-    password: Secret = ""
+    password: Secret = Field(default="", repr=False)
     interval: Seconds = 1.0
     timeout: Seconds = 2.0  # for one probe
     max_replica_lag: Seconds = 10.0
-    down_after: int = Field(3, ge=1)  # probes that fail in a row
-    up_after: int = Field(2, ge=1)  # probes that succeed in a row, after it was down
+    down_after: int = Field(default=3, ge=1)  # probes that fail in a row
+    up_after: int = Field(default=2, ge=1)  # probes that succeed in a row, after it was down
     on_two_managers: Literal["refuse", "configured"] = "refuse"  # "configured": go on with the configured one
 
 
@@ -101,8 +136,8 @@ class Server(Section):
     name: Name
     address: str
     role: Literal["manager", "worker"]
-    max_connections: int = Field(200, ge=1)
-    weight: int = Field(1, ge=0, le=1_000_000)
+    max_connections: int = Field(default=200, ge=1)
+    weight: int = Field(default=1, ge=0, le=1_000_000)
     maintenance: bool = False
     tls: Literal["off", "preferred", "required", "verify"] = "preferred"
     tls_ca: Path | None = None
@@ -112,12 +147,12 @@ class Server(Section):
 
 class User(Section):
     name: str = Field(min_length=1, max_length=80)
-    password: Secret | None = None
-    verifier: str | None = None
+    password: Secret | None = Field(default=None, repr=False)
+    verifier: str | None = Field(default=None, repr=False)
     server_user: str | None = None
-    server_password: Secret | None = None
+    server_password: Secret | None = Field(default=None, repr=False)
     allow_from: tuple[Network, ...] = ()
-    max_connections: int | None = Field(None, ge=1)
+    max_connections: int | None = Field(default=None, ge=1)
     strategy: Strategy | None = None
     read_consistency: Consistency | None = None
     statement_timeout: Seconds | None = None

@@ -1,7 +1,8 @@
 """Counters of the data path: plain integers that cost a Python step each and are only read at scrape time.
 
-Called by the session engine, the relay, the gatekeeper and the pool; read by ``metrics.collector``. A leaf: imports
-nothing of the package and nothing of prometheus_client, takes no lock (one event loop writes), never blocks.
+Called by the session engine, the relay, the gatekeeper and the pool; read by ``metrics.collector``. A leaf:
+imports nothing of the package and nothing of prometheus_client, takes no lock (one event loop writes), never
+blocks.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ BOUNDS: Final[tuple[float, ...]] = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
 
-# A label's value may come from a rule's or an account's name; beyond this many a counter calls them all "other".
+# A label's value may come from a rule's name; beyond this many a counter calls them all "other".
 MAX_LABELS: Final = 256
 
 
 class StatementCell:
     """One (server, kind, strategy): the caller keeps it and calls ``observe`` once per statement.
 
-    A statement's counter and its histogram are one: ``mysqlproxy_statements_total`` is ``count``, and the histogram
-    by (server, kind) is the sum over the strategies' cells, made when somebody scrapes.
+    A statement's counter and its histogram are one: ``mysqlproxy_statements_total`` is ``count``, and the
+    histogram by (server, kind) is the sum over the strategies' cells, made when somebody scrapes.
 
     Attributes:
         count: statements that ended, with or without an error.
@@ -76,7 +77,7 @@ class Counters:
 
     Attributes (add to the integers directly):
         bytes_in, bytes_out: from and to clients.
-        pool_waits, pool_wait_seconds, pool_timeouts: statements that had to wait for a connection to a server.
+        pool_waits, pool_wait_seconds, pool_timeouts: statements that waited for a connection to a server.
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,116 @@
+"""The configuration from its file: TOML, the schema, absolute paths, then the checks across sections.
+
+``load`` is called by ``serve`` at start and at each reload; ``read`` alone by the commands that show warnings
+beside faults. Either gives a whole Config or every fault at once, without any value that may be a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mysqlproxy.config.crosscheck import crosscheck
+from mysqlproxy.config.schema import Config, Secret, SecretFrom, Server, User
+from mysqlproxy.config.wording import sentences
+from mysqlproxy.errors import ConfigFault
+
+MAX_FILE = 4 * 1024 * 1024  # bytes
+_AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
+_log = logging.getLogger(__name__)
+
+
+def load(path: Path) -> Config:
+    """The configuration, checked; warnings go to the log.
+
+    Raises:
+        ConfigFault: with every fault found, as ``file: key: reason; remedy``.
+    """
+    config = read(path)
+    findings = crosscheck(config, path)
+    if findings.faults:
+        raise ConfigFault(findings.faults)
+    for warning in findings.warnings:
+        _log.warning("%s", warning)
+    return config
+
+
+def read(path: Path) -> Config:
+    """The configuration as its schema has it, relative paths resolved against the file's folder.
+
+    Raises:
+        ConfigFault: as ``load``, but only for what one section alone shows.
+    """
+    document = _toml(path)
+    try:
+        # By way of JSON, because only there a strict model takes text for an enum and an array for a tuple.
+        text = json.dumps(document, default=lambda date: {"date": str(date)})
+        config = Config.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise ConfigFault([f"{path}: {line}" for line in sentences(error, document)]) from None
+    return _absolute(config, path.absolute().parent)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigFault([f"{path}: cannot be read: {reason}; name the file with --config FILE"]) from None
+    if len(data) > MAX_FILE:
+        raise ConfigFault([f"{path}: is larger than {MAX_FILE} bytes; name a configuration file"])
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigFault([f"{path}: line {line}: is not UTF-8; save the file as UTF-8"]) from None
+    except RecursionError:
+        raise ConfigFault([f"{path}: is nested too deeply; no key needs more than three levels"]) from None
+    except ValueError as error:  # TOMLDecodeError, and a number with thousands of digits
+        at = _AT_LINE.search(str(error))
+        where = f"line {at[1]}" if at else "at its end" if "end of document" in str(error) else "syntax"
+        reason = _AT_LINE.sub("", str(error)).removesuffix(" (at end of document)")
+        raise ConfigFault([f"{path}: {where}: {reason}; write it as TOML (https://toml.io)"]) from None
+
+
+def _absolute(config: Config, base: Path) -> Config:
+    def secret(value: Secret | None) -> Secret | None:
+        if isinstance(value, SecretFrom) and value.file is not None:
+            return value.model_copy(update={"file": base / value.file})
+        return value
+
+    def path(value: Path | None) -> Path | None:
+        return None if value is None else base / value
+
+    def socket(address: str) -> str:
+        return f"unix:{base / address[5:]}" if address.startswith("unix:") and address[5:] else address
+
+    def server(old: Server) -> Server:
+        paths = {name: path(getattr(old, name)) for name in ("tls_ca", "tls_certificate", "tls_key")}
+        return old.model_copy(update={"address": socket(old.address), **paths})
+
+    def user(old: User) -> User:
+        update = {"password": secret(old.password), "server_password": secret(old.server_password)}
+        return old.model_copy(update=update)
+
+    tls = config.tls
+    if tls is not None:
+        tls = tls.model_copy(update={"certificate": base / tls.certificate, "key": base / tls.key})
+    return config.model_copy(
+        update={
+            "tls": tls,
+            "listen": config.listen.model_copy(update={"mysql": tuple(map(socket, config.listen.mysql))}),
+            "routing": config.routing.model_copy(
+                update={"rules": tuple(base / rule for rule in config.routing.rules)}
+            ),
+            "monitor": config.monitor.model_copy(update={"password": secret(config.monitor.password)}),
+            "servers": tuple(map(server, config.servers)),
+            "users": tuple(map(user, config.users)),
+        }
+    )
