@@ -1,11 +1,11 @@
 """Sets of global transaction ids, as MariaDB and MySQL write them.
 
-The monitor reads them from the servers, ``cluster.decide`` compares managers with workers, and sessions compare
-what they wrote with what a worker has applied. Values only: nothing here asks a server.
+The monitor reads them from the servers, ``cluster.decide`` compares managers with workers, and sessions
+compare what they wrote with what a worker has applied. Values only: nothing here asks a server.
 
-MariaDB: a position names the last transaction of each replication domain, ``domain-server-sequence``; within a
-domain sequence numbers are one line, so a position covers all before it
-(https://mariadb.com/kb/en/gtid/). MySQL: a set of intervals for each source UUID, since 8.3 also for each tag
+MariaDB: a position names the last transaction of each replication domain, ``domain-server-sequence``; within
+a domain sequence numbers are one line, so a position covers all before it (https://mariadb.com/kb/en/gtid/).
+MySQL: a set of intervals for each source UUID, since 8.3 also for each tag
 (https://dev.mysql.com/doc/refman/9.0/en/replication-gtids-concepts.html).
 """
 

@@ -37,6 +37,10 @@ class ServerView:
         position: GTIDs it has applied (replica) or written (manager), or None when it has no GTIDs.
         unreadable: why it takes no reads, "" when it does.
         incarnation: changes when the server was restarted or replaced.
+        lower_case_table_names: as on the server: 0 names are case-sensitive, 1 and 2 they are not.
+        wait_timeout: seconds after which the server closes idle connections.
+        max_packet: bytes, the server's max_allowed_packet.
+        sql_mode: the server's global one, which new connections begin with.
     """
 
     name: str
@@ -54,6 +58,10 @@ class ServerView:
     position: GtidSet | None = None
     unreadable: str = ""
     incarnation: int = 0
+    lower_case_table_names: int = 0
+    wait_timeout: float = 28800.0
+    max_packet: int = 16 * 1024 * 1024
+    sql_mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,8 @@ class ClusterView:
     """All servers, and the answers that routing needs.
 
     Attributes:
-        epoch: grows whenever the manager changes, is lost or comes back; every acquire compares it.
+        epoch: grows whenever the manager changes, is lost or comes back (also by a restart between two probes);
+            every acquire compares it. Maintenance of the manager alone leaves it, so that what is open may end.
         servers: in the configuration's order.
         manager: the one writable server, or None: then writes are refused with ``no_manager`` as the reason.
         no_manager: a sentence for the client and the log, "" when there is a manager.
@@ -70,6 +79,8 @@ class ClusterView:
         version: the greeting for clients: the lowest version of the servers ever seen; "" when none was.
         capabilities: what all servers ever seen can do (intersection); 0 when none was.
         mariadb: whether the greeting's server is MariaDB.
+        sql_mode: the manager's global one, the last known when there is no manager.
+        holder: whose epoch it is, as in "manager#1" (name and incarnation); "" when there is no one manager.
     """
 
     epoch: int = 0
@@ -81,4 +92,6 @@ class ClusterView:
     version: str = ""
     capabilities: int = 0
     mariadb: bool = True
+    sql_mode: str = ""
+    holder: str = ""
     by_name: dict[str, ServerView] = field(default_factory=dict)
