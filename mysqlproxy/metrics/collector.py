@@ -20,12 +20,11 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 from prometheus_client.registry import Collector as _Collector
-from prometheus_client.utils import floatToGoString
 
 from mysqlproxy.metrics.counters import BOUNDS, Counters
 
 STATES: Final = ("used", "idle", "connecting")
-_LE: Final = [floatToGoString(bound) for bound in (*BOUNDS, math.inf)]
+_LE: Final = [repr(bound) for bound in BOUNDS] + ["+Inf"]
 
 
 class ServerSeen(Protocol):
