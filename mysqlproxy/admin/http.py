@@ -1,8 +1,8 @@
 """The HTTP endpoints: /metrics for Prometheus, /healthz and /readyz for whoever watches the daemon.
 
-Started by ``app``. Reads only; knows the rest of the daemon by a registry and a callable. What a peer may cost
-is bounded by aiohttp's limits on lines and headers and by what is set here: no body, deadlines, and a number
-of connections beyond which the oldest is closed for the newest.
+Started by ``app``. Reads only; knows the rest of the daemon by a registry and a callable. What a peer may
+cost is bounded by aiohttp's limits on lines and headers and by what is set here: no body, deadlines, and a
+number of connections beyond which the oldest is closed for the newest.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def parse_listen(text: str) -> Address:
     """A listener: the port must be there, 0 is any free one; a host of "" or * is all interfaces."""
     if text.startswith("unix:"):
         return _parse_unix(text[5:])
-    if text.startswith(("*:", ":")):
+    if text.startswith(("*:", ":")) and text.count(":") == 1:
         return Address("", _port(text.partition(":")[2], text))
     host, port = _split(text, None)
     return Address(host, port)

@@ -19,11 +19,9 @@ _TAGS = {"text", "reference"}  # of the union Secret; they are no keys of the fi
 _FORMS = {
     "string_type": 'is not text; write it in quotes, as in "text"',
     "int_type": "is not a whole number; write it as in 100",
-    "int_from_float": "is not a whole number; write it as in 100",
     "float_type": "is not a number; write it as in 1.5",
     "finite_number": "is not a finite number; write it as in 1.5",
     "bool_type": "is not a truth value; write true or false",
-    "path_type": 'is not a path; write it in quotes, as in "folder/file"',
     "tuple_type": 'is not an array; write it in brackets, as in ["one", "two"]',
     "missing": "is missing; add it",
     "string_too_short": "is empty; write a value",
@@ -78,6 +76,8 @@ def _reason(detail: ErrorDetails) -> str:
         return _unknown(detail["loc"])
     if kind in ("model_type", "model_attributes_type"):
         return "is not a section; write it as in [name] followed by key = value"
+    if kind == "tuple_type" and detail["loc"] in (("servers",), ("users",)):
+        return f"is not a list of sections; write [[{detail['loc'][0]}]] above each"
     if kind in ("enum", "literal_error"):
         values = context["expected"].replace("'", '"')
         return f"is none of its values; write one of {values}"
