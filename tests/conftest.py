@@ -1,0 +1,160 @@
+"""Fixtures that every folder shares: a real cluster, started once, and daemons in front of it.
+
+``cluster`` is as good as new for each test that asks for it. ``proxy`` starts the daemon as a process of its
+own; at the end of the test each one must end with status 0 on SIGTERM and must not have logged a traceback. A
+test that makes it end otherwise calls ``kill`` or sets ``expected_status``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mysqlproxy.demo import local
+from mysqlproxy.demo.daemon import Daemon, cluster_config
+from mysqlproxy.demo.errors import LocalClusterError
+from mysqlproxy.demo.local import LocalCluster
+from tests.support.mysql import MysqlPair, find_mysql
+
+
+@pytest.fixture(scope="session")
+def session_cluster() -> Iterator[LocalCluster]:
+    """The one cluster of the session. Use ``cluster``, which resets it."""
+    directory = Path(tempfile.mkdtemp(prefix="mysqlproxy-test-"))
+    cluster = LocalCluster(directory / "cluster", general_log=True)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(session_cluster: LocalCluster) -> LocalCluster:
+    """A manager and two workers that replicate, with an empty schema ``app`` and the account ``app``."""
+    session_cluster.reset()
+    return session_cluster
+
+
+@pytest.fixture(scope="session")
+def mysql_pair() -> Iterator[MysqlPair]:
+    """MySQL 9.7, a source and a GTID replica, started once; skips when it could not be had."""
+    program = find_mysql()
+    directory = Path(tempfile.mkdtemp(prefix="mysqlproxy-test-"))
+    pair = MysqlPair(program, directory)
+    try:
+        pair.start()
+        yield pair
+    finally:
+        pair.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def mysql97(mysql_pair: MysqlPair) -> MysqlPair:
+    """The MySQL pair with an empty schema ``app`` and no other."""
+    mysql_pair.reset()
+    return mysql_pair
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function that gives a free TCP port of 127.0.0.1, another one each time."""
+    given: set[int] = set()
+
+    def one() -> int:
+        port = local.free_port(given)
+        given.add(port)
+        return port
+
+    return one
+
+
+@pytest.fixture
+def daemons(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    """Starts daemons with whole configurations, in front of any servers."""
+    directory = Path(tempfile.mkdtemp(prefix="mysqlproxy-test-"))
+    factory = Factory(directory, free_port)
+    try:
+        yield factory
+        factory.check()
+    finally:
+        factory.kill()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def proxy(cluster: LocalCluster, daemons: Factory) -> Callable[..., Daemon]:
+    """Starts daemons in front of ``cluster``.
+
+    ``proxy(routing={"strategy": "random"}, log={"level": "debug"})`` merges the given sections into the
+    defaults of ``Factory.config``; a list (servers, users) replaces the whole list. ``wait`` is the path to
+    wait for, "" for none; ``environment`` adds variables.
+    """
+
+    def start(*, wait: str = "/readyz", environment: dict[str, str] | None = None, **sections: Any) -> Daemon:
+        config = merge(daemons.config(cluster), sections)
+        return daemons.start(config, wait=wait, environment=environment)
+
+    return start
+
+
+class Factory:
+    """Makes daemons in folders of their own and checks them at the end."""
+
+    def __init__(self, directory: Path, free_port: Callable[[], int]) -> None:
+        self._directory = directory
+        self._free_port = free_port
+        self.started: list[Daemon] = []
+
+    def config(self, cluster: LocalCluster) -> dict[str, Any]:
+        """The default configuration: TCP and a unix socket, fast probes, the account ``app``."""
+        config = cluster_config(cluster, self._free_port(), self._free_port())
+        config["listen"]["mysql"].append(f"unix:{self._directory}/mysql{len(self.started)}.sock")
+        return config
+
+    def start(
+        self, config: dict[str, Any], *, wait: str = "/readyz", environment: dict[str, str] | None = None
+    ) -> Daemon:
+        """Start one with this configuration; it is stopped and checked at the end of the test."""
+        folder = self._directory / f"daemon{len(self.started)}"
+        folder.mkdir()
+        daemon = Daemon(folder, config, environment=environment)
+        self.started.append(daemon)
+        try:
+            daemon.start(wait)
+        except LocalClusterError:
+            daemon.expected_status = None  # the test has seen it fail
+            raise
+        return daemon
+
+    def check(self) -> None:
+        """Stop all of them; AssertionError for a wrong exit status or a traceback."""
+        for daemon in self.started:
+            status = daemon.stop()
+            log = daemon.log()
+            assert daemon.expected_status in (None, status), f"it ended with status {status}; its log:\n{log}"
+            assert "Traceback (most recent call last)" not in log, log
+
+    def kill(self) -> None:
+        for daemon in self.started:
+            daemon.kill()
+
+
+def merge(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``defaults`` with ``changes``; tables are merged, everything else is replaced, None removes."""
+    merged = dict(defaults)
+    for key, value in changes.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
