@@ -1,7 +1,7 @@
-"""The view of the cluster: what the daemon believes about each server, and what follows for reads and writes.
+"""The view of the cluster: what the daemon believes about each server, and what follows for statements.
 
-Made by ``cluster.decide`` from the monitor's probes; read by routing on every statement, hence everything that a
-statement asks is precomputed here. A value; a new one replaces it whole.
+Made by ``cluster.decide`` from the monitor's probes; read by routing on every statement, hence everything
+that a statement asks is precomputed here. A value; a new one replaces it whole.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ class ServerView:
         weight: for the strategy ``weighted``; 0 takes no reads.
         ping: seconds, moving median of the probe's round trip; inf when unknown.
         lag: seconds behind its source; 0.0 on the manager; None when unknown or replication is stopped.
-        replicating: both replication threads run (the IO thread may be reconnecting to a manager that is gone).
+        replicating: both replication threads run (the IO thread may be reconnecting to its source).
         version: the server's greeting, as in "5.5.5-10.11.19-MariaDB"; "" when never seen.
-        capabilities: the server's 32 capability flags, MariaDB's extended ones shifted up by 32; 0 when never seen.
+        capabilities: the server's 32 capability flags, MariaDB's extended ones shifted up by 32; 0 when
+            never seen.
         mariadb: which kind of server.
         position: GTIDs it has applied (replica) or written (manager), or None when it has no GTIDs.
         unreadable: why it takes no reads, "" when it does.
@@ -69,12 +70,14 @@ class ClusterView:
     """All servers, and the answers that routing needs.
 
     Attributes:
-        epoch: grows whenever the manager changes, is lost or comes back (also by a restart between two probes);
-            every acquire compares it. Maintenance of the manager alone leaves it, so that what is open may end.
+        epoch: grows whenever the manager changes, is lost or comes back (also by a restart between two
+            probes); every acquire compares it. Maintenance of the manager alone leaves it as it is, so that
+            what is open may end.
         servers: in the configuration's order.
         manager: the one writable server, or None: then writes are refused with ``no_manager`` as the reason.
         no_manager: a sentence for the client and the log, "" when there is a manager.
-        readers: the workers that may take reads; when there is none, the manager alone if it is up; else empty.
+        readers: the workers that may take reads; when there is none, the manager alone if it is up; else
+            empty.
         alerts: sentences for log and metrics (two managers, manager behind, errant transactions, ...).
         version: the greeting for clients: the lowest version of the servers ever seen; "" when none was.
         capabilities: what all servers ever seen can do (intersection); 0 when none was.

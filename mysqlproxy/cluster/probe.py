@@ -1,0 +1,186 @@
+"""Asks one server how it is: blocking, with a deadline, over one connection that is kept between probes.
+
+Driven by a thread of ``cluster.monitor``. Judges nothing: a probe is a value (``observation.Probe``). Changes
+nothing on the server, and never raises because of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import pymysql
+
+from mysqlproxy.cluster.observation import (
+    Facts,
+    Failure,
+    Probe,
+    Source,
+    mariadb_facts,
+    mysql_facts,
+    read_source,
+)
+from mysqlproxy.cluster.pymysql_adapter import LimitedConnection
+from mysqlproxy.config.schema import Server
+from mysqlproxy.errors import ProxyError
+from mysqlproxy.protocol.capabilities import LONG_PASSWORD
+
+_COMMON = (
+    "read_only",
+    "server_id",
+    "lower_case_table_names",
+    "wait_timeout",
+    "max_allowed_packet",
+    "sql_mode",
+)
+_MARIADB = (
+    *_COMMON,
+    "gtid_slave_pos",
+    "gtid_binlog_pos",
+    "gtid_binlog_state",
+    "log_bin",
+    "log_slave_updates",
+)
+_MYSQL = (*_COMMON, "super_read_only", "server_uuid", "gtid_mode", "gtid_executed")
+
+
+def _select(names: tuple[str, ...]) -> str:
+    return "SELECT " + ", ".join(f"@@global.{name} AS {name}" for name in names)
+
+
+MARIADB_VARIABLES = _select(_MARIADB)
+MYSQL_VARIABLES = _select(_MYSQL)
+
+ER_PARSE_ERROR = 1064
+ER_SPECIFIC_ACCESS_DENIED_ERROR = 1227
+
+_SAYS_NO_HARM = (pymysql.MySQLError, ProxyError, OSError, ValueError, LookupError, TypeError)
+"""What a broken or hostile server can make PyMySQL or the readers raise."""
+
+
+class Prober:
+    """Probes one server. Not thread-safe but for ``abort``.
+
+    Args:
+        server: name, address and TLS are used.
+        user, password: the monitor's account.
+        timeout: seconds for one probe, connecting included.
+    """
+
+    def __init__(self, server: Server, user: str, password: str, timeout: float) -> None:
+        self._server = server
+        self._user = user
+        self._password = password
+        self._timeout = timeout
+        self._connection: LimitedConnection | None = None
+        self._connections = 0
+        self._booted = 0.0
+        self._replica_status = "SHOW REPLICA STATUS"
+
+    def probe(self) -> Probe:
+        """One probe, a failed one included."""
+        started = time.monotonic()
+        kept = self._connection is not None
+        try:
+            try:
+                return self._ask(started)
+            except _SAYS_NO_HARM:
+                # A connection that was open before says nothing about the server as it is now.
+                self.close()
+                if not kept or time.monotonic() - started > self._timeout / 2:
+                    raise
+                return self._ask(started)
+        except _SAYS_NO_HARM as error:
+            self.close()
+            return Probe(
+                started, time.monotonic(), _kind(error), describe(error), connection=self._connections
+            )
+
+    def abort(self) -> None:
+        """From another thread: let a probe that is under way fail soon."""
+        connection = self._connection
+        if connection is not None:
+            connection.abort()
+
+    def close(self) -> None:
+        """Leave the server, politely where that needs no waiting."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.begin(0.5)
+            with contextlib.suppress(*_SAYS_NO_HARM):
+                connection.close()
+
+    def _ask(self, started: float) -> Probe:
+        connection = self._connected(started + self._timeout - time.monotonic())
+        before = time.monotonic()
+        connection.ping(reconnect=False)
+        ping = time.monotonic() - before
+        facts = self._facts(connection)
+        return Probe(
+            started,
+            time.monotonic(),
+            facts=facts,
+            ping=ping,
+            connection=self._connections,
+            booted=self._booted,
+        )
+
+    def _connected(self, seconds: float) -> LimitedConnection:
+        if self._connection is not None:
+            self._connection.begin(seconds)
+            return self._connection
+        self._connection = LimitedConnection(self._server, self._user, self._password, seconds)
+        self._connection.login()
+        self._connections += 1
+        [row] = self._connection.rows("SHOW GLOBAL STATUS LIKE 'Uptime'")
+        # Uptime is the difference of two clocks cut to seconds: true within one either way.
+        self._booted = time.monotonic() - int(row["Value"]) + 1
+        return self._connection
+
+    def _facts(self, connection: LimitedConnection) -> Facts:
+        greeting = connection.greeting
+        version, flags = greeting.version, greeting.capabilities
+        # The sources first: a position read after them is at least what their state says.
+        if is_mariadb(version, flags):
+            sources = self._sources(connection, "SHOW ALL SLAVES STATUS")
+            [row] = connection.rows(MARIADB_VARIABLES)
+            return mariadb_facts(row, sources, version, flags)
+        sources = self._sources(connection, self._replica_status)
+        [row] = connection.rows(MYSQL_VARIABLES)
+        return mysql_facts(row, sources, version, flags)
+
+    def _sources(self, connection: LimitedConnection, statement: str) -> tuple[Source, ...] | None:
+        try:
+            return tuple(read_source(row) for row in connection.rows(statement))
+        except pymysql.MySQLError as error:
+            if error.args[:1] == (ER_SPECIFIC_ACCESS_DENIED_ERROR,):
+                return None
+            if error.args[:1] == (ER_PARSE_ERROR,) and statement == "SHOW REPLICA STATUS":
+                self._replica_status = "SHOW SLAVE STATUS"  # MySQL before 8.0.22
+                return self._sources(connection, self._replica_status)
+            raise
+
+
+def is_mariadb(version: str, capabilities: int) -> bool:
+    """Which kind of server sent this greeting; MariaDB clears the lowest flag, MySQL always sets it."""
+    return "mariadb" in version.lower() or not capabilities & LONG_PASSWORD
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line for the log, with the server's number where it has one."""
+    arguments: tuple[Any, ...] = error.args
+    if isinstance(error, pymysql.MySQLError) and len(arguments) > 1:
+        return f"{arguments[1]} ({arguments[0]})"[:300]
+    if isinstance(error, LookupError | TypeError | ValueError):
+        return f"its answers make no sense ({type(error).__name__}: {error})"[:300]
+    return (str(error) or type(error).__name__)[:300]
+
+
+def _kind(error: BaseException) -> Failure:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError | FileNotFoundError):
+            return Failure.REFUSED
+        cause = cause.__cause__
+    return Failure.OTHER
