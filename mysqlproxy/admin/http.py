@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
-from weakref import WeakSet
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Metric
@@ -104,25 +102,27 @@ class _Gate:
 
     def __init__(self) -> None:
         self.server: web.Server | None = None
-        self._open: deque[web.RequestHandler] = deque()  # the oldest first
-        self._spoken: WeakSet[web.RequestHandler] = WeakSet()
+        # The oldest first, each with the deadline of its first request's head. One that has no transport is
+        # closed or not connected yet, which only its age tells: a burst is accepted before any is connected.
+        self._open: dict[web.RequestHandler, asyncio.TimerHandle] = {}
 
     def __call__(self) -> web.RequestHandler:
         assert self.server is not None
-        self._open = deque(protocol for protocol in self._open if protocol.transport is not None)
+        loop = asyncio.get_running_loop()
+        settled = loop.time() + REQUEST_DEADLINE - 1.0
+        for protocol in [p for p, due in self._open.items() if p.transport is None and due.when() < settled]:
+            self._open.pop(protocol).cancel()
         while len(self._open) >= MAX_CONNECTIONS:
-            self._open.popleft().force_close()
+            oldest = next(iter(self._open))
+            self._open.pop(oldest).cancel()
+            oldest.force_close()
         protocol = self.server()
-        self._open.append(protocol)
-        asyncio.get_running_loop().call_later(REQUEST_DEADLINE, self._silent, protocol)
+        self._open[protocol] = loop.call_later(REQUEST_DEADLINE, protocol.force_close)
         return protocol
 
     def spoke(self, request: web.Request) -> None:
-        self._spoken.add(request.protocol)
-
-    def _silent(self, protocol: web.RequestHandler) -> None:
-        if protocol not in self._spoken:
-            protocol.force_close()
+        if request.protocol in self._open:
+            self._open[request.protocol].cancel()
 
 
 def application(registry: CollectorRegistry, ready: Ready, gate: _Gate) -> web.Application:

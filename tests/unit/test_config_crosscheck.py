@@ -70,7 +70,7 @@ FAULTS = {
         "listen.http: cannot be a unix socket; write host:port, or an empty text to turn it off"
     ),
     '[limits]\nmax_connections = 1000000000000': (
-        "limits.max_connections: 1000000000000 clients and 400 connections to servers need 1000000000464 open "
+        "limits.max_connections: 1000000000000 clients and 400 connections to servers need 1000000000464 "
     ),
     '[[servers]]\nname = "manager"\naddress = "h"\nrole = "worker"': (
         "servers[manager].name: is given twice; names are unique"
