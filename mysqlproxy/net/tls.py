@@ -20,6 +20,10 @@ import ssl
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from mysqlproxy.net.tls_context import client_context, server_context
+
+__all__ = ["TlsTransport", "client_context", "server_context"]
+
 Buffer = bytes | bytearray | memoryview
 
 RECORD = 16384  # bytes of plain text in one TLS record at most (RFC 8446 section 5.1)
