@@ -15,7 +15,7 @@ from typing import Final
 from mysqlproxy.errors import MalformedPacket, ServerFault
 from mysqlproxy.protocol import capabilities as flags
 from mysqlproxy.protocol.codec import read_bytes, read_int, read_nul_bytes
-from mysqlproxy.protocol.packets import parse_err
+from mysqlproxy.protocol.packets import Err, parse_err
 
 NONCE_SIZE: Final = 20
 
@@ -91,14 +91,7 @@ def parse_greeting(payload: bytes) -> Greeting:
         MalformedPacket: no greeting.
     """
     if payload[:1] == b"\xff":
-        error = parse_err(payload, flags.PROTOCOL_41)
-        fault = ServerFault(
-            f"The server refuses connections (error {error.errno})",
-            errno=error.errno,
-            sqlstate=error.sqlstate,
-        )
-        fault.add_note(error.message)
-        raise fault
+        raise _refusal(parse_err(payload, flags.PROTOCOL_41))
     if payload[:1] != b"\x0a":
         raise ServerFault("The server does not speak version 10 of the protocol")
     version, position = read_nul_bytes(payload, 1)
@@ -129,6 +122,16 @@ def parse_greeting(payload: bytes) -> Greeting:
         status=status,
         plugin=plugin.decode("latin-1"),
     )
+
+
+def _refusal(error: Err) -> ServerFault:
+    # MySQL knows no client's flags yet and leaves the SQLSTATE out.
+    sqlstate = "08004" if error.errno == 1040 else error.sqlstate
+    fault = ServerFault(
+        f"The server refuses connections (error {error.errno})", errno=error.errno or 1105, sqlstate=sqlstate
+    )
+    fault.add_note(error.message)
+    return fault
 
 
 def build_auth_switch(plugin: str, nonce: bytes) -> bytes:

@@ -13,6 +13,7 @@ from mysql_mimic.charset import Collation
 # Ids mysql_mimic does not know, as first and last of a block and the character set. They do not fit a login's
 # one byte, but COM_CHANGE_USER has two. From the servers' information_schema (MySQL 9.7, MariaDB 10.11).
 _BLOCKS = (
+    (76, 76, "utf8mb3"),
     (255, 323, "utf8mb4"),  # MySQL: UCA 9.0.0
     (576, 578, "utf8mb3"),  # MariaDB
     (608, 610, "utf8mb4"),
