@@ -76,6 +76,7 @@ class Prober:
         self._connection: LimitedConnection | None = None
         self._connections = 0
         self._booted = 0.0
+        self._stopped = False
         self._replica_status = "SHOW REPLICA STATUS"
 
     def probe(self) -> Probe:
@@ -102,6 +103,11 @@ class Prober:
         connection = self._connection
         if connection is not None:
             connection.abort()
+
+    def stop(self) -> None:
+        """From another thread: ``abort``, and no new connection either."""
+        self._stopped = True
+        self.abort()
 
     def close(self) -> None:
         """Leave the server, politely where that needs no waiting."""
@@ -131,6 +137,8 @@ class Prober:
             self._connection.begin(seconds)
             return self._connection
         self._connection = LimitedConnection(self._server, self._user, self._password, seconds)
+        if self._stopped:  # looked at after the connection can be found by ``abort``
+            raise TimeoutError("stopped")
         self._connection.login()
         self._connections += 1
         [row] = self._connection.rows("SHOW GLOBAL STATUS LIKE 'Uptime'")

@@ -1,0 +1,132 @@
+"""What accounts may do on one server: what the monitor's lacks, and who could write to a worker.
+
+For ``check --connect``. Asks over connections that are given to it; grants nothing.
+
+Privileges: https://mariadb.com/kb/en/grant/ and
+https://dev.mysql.com/doc/refman/9.0/en/privileges-provided.html.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pymysql
+
+from mysqlproxy.cluster.decide import version_key
+from mysqlproxy.cluster.probe import ER_PARSE_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR
+
+MAX_ROLES = 100
+
+_GLOBAL = re.compile(r"GRANT (.+) ON \*\.\* TO ", re.IGNORECASE | re.DOTALL)
+_ROLES = re.compile(r"GRANT (?!.* ON )(.+?) TO ", re.IGNORECASE | re.DOTALL)
+_NAME = re.compile(r"`(?:[^`]|``)*`(?:@`(?:[^`]|``)*`)?")
+
+
+def missing_privileges(connection: Any) -> list[str]:
+    """What the monitor's account, logged in on ``connection`` (PyMySQL), lacks on this server.
+
+    Returns one sentence for each, with the statement that grants it; none when nothing is missing.
+
+    Raises:
+        pymysql.MySQLError: the server could not be asked.
+    """
+    mariadb, version = _kind(connection)
+    if mariadb:
+        # Since 10.5 REPLICATION CLIENT is another name of BINLOG MONITOR, which does not show a replica's.
+        privilege = "SLAVE MONITOR" if version >= (10, 5) else "REPLICATION CLIENT"
+        statements = ["SHOW ALL SLAVES STATUS"]
+    else:
+        privilege = "REPLICATION CLIENT"
+        statements = ["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"]
+    for statement in statements:
+        try:
+            _rows(connection, statement)
+        except pymysql.MySQLError as error:
+            if error.args[:1] == (ER_PARSE_ERROR,) and statement != statements[-1]:
+                continue  # MySQL before 8.0.22
+            if error.args[:1] != (ER_SPECIFIC_ACCESS_DENIED_ERROR,):
+                raise
+            [[account]] = _rows(connection, "SELECT CURRENT_USER()")
+            return [
+                f"the account {account} may not ask whether and from whom this server replicates; "
+                f"run: GRANT {privilege} ON *.* TO {_quoted(str(account))};"
+            ]
+        return []
+    return []
+
+
+def can_write_past_read_only(connection: Any) -> str | None:
+    """The privilege by which the account logged in on ``connection`` writes to a read-only server, or None.
+
+    Roles count, whether they are active or not: a client can switch them on.
+
+    Raises:
+        pymysql.MySQLError: the server could not be asked.
+    """
+    mariadb, version = _kind(connection)
+    if mariadb:
+        # Since 10.11 SUPER no longer includes it.
+        past = ["READ_ONLY ADMIN", "READ ONLY ADMIN"] + (["SUPER"] if version < (10, 11) else [])
+    else:
+        past = ["CONNECTION_ADMIN", "SUPER"]
+    held = _global_privileges(_grants(connection, mariadb))
+    if "ALL PRIVILEGES" in held or "ALL" in held:
+        return "ALL PRIVILEGES"
+    return next((privilege for privilege in past if privilege in held), None)
+
+
+def _kind(connection: Any) -> tuple[bool, tuple[int, ...]]:
+    [[version]] = _rows(connection, "SELECT VERSION()")
+    return "mariadb" in str(version).lower(), version_key(str(version))
+
+
+def _grants(connection: Any, mariadb: bool) -> list[str]:
+    """All lines of SHOW GRANTS, those of granted roles included."""
+    lines = [str(row[0]) for row in _rows(connection, "SHOW GRANTS")]
+    waiting = _roles(lines)
+    if not mariadb:
+        if not waiting:
+            return lines
+        using = ", ".join(waiting[:MAX_ROLES])
+        return [str(row[0]) for row in _rows(connection, f"SHOW GRANTS FOR CURRENT_USER() USING {using}")]
+    seen: set[str] = set()
+    while waiting and len(seen) < MAX_ROLES:
+        role = waiting.pop()
+        if role not in seen:
+            seen.add(role)
+            found = [str(row[0]) for row in _rows(connection, f"SHOW GRANTS FOR {role}")]
+            lines += found
+            waiting += _roles(found)
+    return lines
+
+
+def _roles(lines: list[str]) -> list[str]:
+    """The names, as the server quotes them, of roles in lines like GRANT `r`@`%`,`s`@`%` TO `u`@`h`."""
+    found: list[str] = []
+    for line in lines:
+        match = _ROLES.match(line)
+        if match is not None:
+            found += _NAME.findall(match[1])
+    return found
+
+
+def _global_privileges(lines: list[str]) -> set[str]:
+    held: set[str] = set()
+    for line in lines:
+        match = _GLOBAL.match(line)
+        if match is not None:
+            held |= {name.strip().upper() for name in match[1].split(",")}
+    return held
+
+
+def _rows(connection: Any, statement: str) -> list[tuple[Any, ...]]:
+    with connection.cursor(pymysql.cursors.Cursor) as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+def _quoted(account: str) -> str:
+    """'user'@'host' from user@host, for a statement to copy."""
+    user, _, host = account.rpartition("@")
+    return "@".join("'" + part.replace("'", "''") + "'" for part in (user, host))
