@@ -1,0 +1,116 @@
+"""The command line: arguments only. What a command does is in ``commands``, ``app`` and ``demo``.
+
+Imports those only when their command runs, so that --help and --version answer at once.
+"""
+
+# ruff: noqa: PLC0415 - see above
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mysqlproxy import __version__
+from mysqlproxy.errors import ConfigFault
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns the exit status: 0 done, 1 not (standard error says why), 2 wrong usage."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = _RUN[arguments.command](arguments)
+    except ConfigFault as error:
+        for fault in error.faults:
+            print(fault, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from mysqlproxy.app import serve
+
+    return serve(arguments.config)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from mysqlproxy.commands.check import check
+
+    return check(arguments.config, connect=arguments.connect)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from mysqlproxy.commands.explain import Question, explain
+
+    question = Question(
+        arguments.sql, user=arguments.user, schema=arguments.schema, offline=arguments.offline
+    )
+    return explain(arguments.config, question, as_json=arguments.json)
+
+
+def _user(arguments: argparse.Namespace) -> int:
+    from mysqlproxy.commands.user import hash_password
+
+    del arguments  # the one subcommand has none
+    return hash_password()
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from mysqlproxy.demo.command import run_demo
+
+    return run_demo(arguments.once, arguments.dir)
+
+
+_RUN = {"serve": _serve, "check": _check, "explain": _explain, "user": _user, "demo": _demo}
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from mysqlproxy.protocol.build import compiled
+
+        print(f"mysqlproxy {__version__} ({'compiled' if compiled() else 'pure Python'})")
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mysqlproxy",
+        description="A proxy that speaks the MySQL protocol: writes to the manager, reads to the workers.",
+    )
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="say the version and whether it is compiled"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run the daemon; SIGTERM drains, SIGHUP reloads")
+    _config(serve)
+
+    check = commands.add_parser("check", help="validate the configuration; every fault at once")
+    _config(check)
+    check.add_argument("--connect", action="store_true", help="try every server and every known login, too")
+
+    explain = commands.add_parser("explain", help="what a statement is, where it goes, and why")
+    _config(explain)
+    explain.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    explain.add_argument("--user", metavar="NAME", help="with the strategy and consistency of this account")
+    explain.add_argument("--schema", metavar="NAME", default="", help="the default schema")
+    explain.add_argument("--offline", action="store_true", help="from the configuration alone, no connection")
+    explain.add_argument("sql", metavar="SQL")
+
+    user = commands.add_parser("user", help="what concerns accounts")
+    actions = user.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("hash", help="read a password, print the verifiers to put into the configuration")
+
+    demo = commands.add_parser(
+        "demo", help="a manager, two workers and the daemon on this machine, with a workload"
+    )
+    demo.add_argument("--once", action="store_true", help="end after the workload")
+    demo.add_argument("--dir", type=Path, metavar="D", help="where the servers keep their data meanwhile")
+    return parser
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration (TOML)")

@@ -1,0 +1,52 @@
+"""``mysqlproxy check``: the configuration with every fault and warning, and with --connect the servers, too.
+
+Called by ``cli``. Starts nothing and changes nothing, on this machine or on a server.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mysqlproxy.commands.connect import try_servers
+from mysqlproxy.config.crosscheck import Findings, crosscheck
+from mysqlproxy.config.load import read
+from mysqlproxy.config.schema import Config
+from mysqlproxy.gatekeeper.secrets import Secret
+
+
+def check(file: Path, *, connect: bool) -> int:
+    """Prints ``ok: ...`` on standard output, or every fault on standard error. Returns the exit status.
+
+    Raises:
+        ConfigFault: the file cannot be read as a configuration; then nothing else could be checked.
+    """
+    config = read(file)
+    found = crosscheck(config, file)
+    _verifiers(config, found)
+    if connect and not found.faults:
+        try_servers(config, found)
+    for warning in found.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for fault in found.faults:
+        print(fault, file=sys.stderr)
+    if found.faults:
+        return 1
+    print(f"ok: {_count(len(config.servers), 'server')}, {_count(len(config.users), 'user')}")
+    return 0
+
+
+def _verifiers(config: Config, found: Findings) -> None:
+    """The gatekeeper's own parser has the last word; what ``crosscheck`` refused is not said twice."""
+    for user in config.users:
+        key = f"users[{user.name}].verifier"
+        if user.verifier is None or any(f": {key}: " in fault for fault in found.faults):
+            continue
+        try:
+            Secret.from_verifier(user.verifier)
+        except ValueError as error:
+            found.fault(key, f"{error}; write what mysqlproxy user hash prints")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,127 @@
+"""``mysqlproxy explain``: what a statement is, where it would go, and why. Called by ``cli``.
+
+Asks the same functions as the daemon: ``sql`` for the verdict, ``cluster`` for the view, ``routing`` for the
+server. The statement is not run. Prints the digest, never the text.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from mysqlproxy.cluster.decide import version_key
+from mysqlproxy.cluster.view import ClusterView, ServerView
+from mysqlproxy.commands.explain_text import as_text, reason_for, sentence
+from mysqlproxy.commands.observe import configured_view, probe_all, view_of
+from mysqlproxy.config.load import read
+from mysqlproxy.config.schema import Config, Consistency, Strategy
+from mysqlproxy.errors import ConfigFault, NoServer
+from mysqlproxy.routing.route import FREE, Why, route
+from mysqlproxy.routing.strategies import Balance
+from mysqlproxy.sql.classifier import Classifier
+from mysqlproxy.sql.verdict import Effect, Needs, SqlContext, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        sql: the text, one statement or several.
+        user: name of an account, for its strategy and consistency; None: those of [routing].
+        schema: the default schema, "" for none.
+        offline: make the view from the configuration, connect to nothing.
+    """
+
+    sql: str
+    user: str | None = None
+    schema: str = ""
+    offline: bool = False
+
+
+def explain(file: Path, question: Question, *, as_json: bool) -> int:
+    """Prints the answer. Returns the exit status.
+
+    Raises:
+        ConfigFault: the configuration cannot be read, or has no such account.
+    """
+    answer = answer_to(read(file), file, question)
+    print(json.dumps(answer, indent=2) if as_json else as_text(answer))
+    return 0
+
+
+def answer_to(config: Config, file: Path, question: Question) -> dict[str, object]:
+    """The answer as the object that --json prints; what its keys say is in the text form, too."""
+    strategy, consistency = _policy(config, file, question.user)
+    view = configured_view(config) if question.offline else view_of(config, probe_all(config))
+    text = question.sql.encode("utf-8", "surrogateescape")
+    verdict = Classifier().verdict(text, context_of(view, question.schema))
+    chosen: ServerView | None = None
+    why: Why | None = None
+    failure = ""
+    try:
+        chosen, why = route(verdict, view, FREE, strategy, consistency, Balance({}))
+    except NoServer as error:
+        failure = str(error)
+    return {
+        "digest": verdict.digest,
+        "kind": verdict.kind.value,
+        "reasons": list(verdict.reasons),
+        "statements": verdict.statements,
+        "tables": list(verdict.tables),
+        "functions": list(verdict.functions),
+        "effects": _effects(verdict),
+        "needs": None if verdict.needs is Needs.ANY else verdict.needs.value,
+        "cached_by_digest": verdict.cacheable,
+        "rule": None,
+        "strategy": strategy.value,
+        "read_consistency": consistency.value,
+        "server": chosen.name if chosen else None,
+        "why": sentence(why, verdict.kind, strategy, consistency) if why else failure,
+        "candidates": [
+            {
+                "server": server.name,
+                "role": server.role.value,
+                "chosen": server is chosen,
+                "reason": reason_for(server, chosen, why, view, strategy),
+            }
+            for server in view.servers
+        ],
+        "view": "configuration" if question.offline else "servers",
+        "alerts": list(view.alerts),
+    }
+
+
+def context_of(view: ClusterView, schema: str) -> SqlContext:
+    """What a new session's statements are read by, when its client speaks utf8mb4."""
+    mode = set(view.sql_mode.upper().split(","))
+    major, minor, patch = (*version_key(view.version), 0, 0, 0)[:3]
+    usual = SqlContext()
+    manager = view.manager
+    return SqlContext(
+        mariadb=view.mariadb,
+        version=(major, minor, patch) if view.version else usual.version,
+        ansi_quotes=not mode.isdisjoint({"ANSI_QUOTES", "ANSI", "ORACLE"}),
+        no_backslash_escapes="NO_BACKSLASH_ESCAPES" in mode,
+        pipes_as_concat=not mode.isdisjoint({"PIPES_AS_CONCAT", "ANSI", "ORACLE"}),
+        ignore_space=not mode.isdisjoint({"IGNORE_SPACE", "ANSI", "ORACLE"}),
+        oracle="ORACLE" in mode,
+        schema=schema,
+        lower_case_table_names=manager.lower_case_table_names if manager else usual.lower_case_table_names,
+    )
+
+
+def _policy(config: Config, file: Path, name: str | None) -> tuple[Strategy, Consistency]:
+    routing = config.routing
+    if name is None:
+        return routing.strategy, routing.read_consistency
+    for user in config.users:
+        if user.name == name:
+            return user.strategy or routing.strategy, user.read_consistency or routing.read_consistency
+    known = ", ".join(user.name for user in config.users) or "none"
+    raise ConfigFault([f"{file}: users: has no account {name!r}; those there are: {known}"])
+
+
+def _effects(verdict: Verdict) -> list[str]:
+    return [effect.name.lower() for effect in Effect if effect & verdict.effects and effect.name]
