@@ -22,7 +22,6 @@ done
 directory=$1
 shift
 for name; do rm -rf -- "${directory:?}/$name"; done
-rmdir -- "$directory" 2>/dev/null
 """
 
 
@@ -31,13 +30,22 @@ class Guardian:
 
     Args:
         directory: absolute.
-        names: what to remove below it; the directory itself goes when it is empty then.
+        names: what to remove below it.
+        remove: whether the directory itself goes, too.
     """
 
-    def __init__(self, directory: Path, names: Sequence[str]) -> None:
+    def __init__(self, directory: Path, names: Sequence[str], *, remove: bool = False) -> None:
         # A session of its own: Ctrl-C at the terminal is for the program, which then closes the pipe.
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", _SWEEP, "mysqlproxy-guardian", str(directory), *names],
+            [
+                "/bin/sh",
+                "-c",
+                _SWEEP,
+                "mysqlproxy-guardian",
+                str(directory),
+                *names,
+                *([""] if remove else []),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -48,6 +48,7 @@ class LocalCluster:
         progress: told in a few words what is being done.
         options: more server variables for every server, as in ``{"max_connections": "50"}``.
         general_log: whether the servers keep their general log from the start (see ``LocalServer.served``).
+        folders: names of more folders to make below ``directory`` and to remove with it.
 
     Attributes:
         manager, workers, servers: the servers; ``servers`` is all of them, the manager first.
@@ -66,6 +67,7 @@ class LocalCluster:
         *,
         options: Mapping[str, str] | None = None,
         general_log: bool = False,
+        folders: Sequence[str] = (),
     ) -> None:
         if ports is not None and len(ports) != workers + 1:
             raise ValueError(f"{workers + 1} servers need {workers + 1} ports, not {len(ports)}")
@@ -76,6 +78,7 @@ class LocalCluster:
         self._options = dict(options or {})
         self._general_log = general_log
         self._names = ["manager", *(f"worker{number}" for number in range(1, workers + 1))]
+        self._folders = list(folders)
         self._guardian: Guardian | None = None
         self._cancelled = threading.Event()
         self._made_directory = False
@@ -170,10 +173,15 @@ class LocalCluster:
         self._progress("looking for MariaDB")
         installation = Installation.find()
         self._check_ports()
-        self._made_directory = not self.directory.exists()
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.directory.exists():
+            self.directory.mkdir(mode=0o700)
+            self._made_directory = True
         self._check_room()
-        self._guardian = Guardian(self.directory, [*self._names, "template"])
+        self._guardian = Guardian(
+            self.directory, [*self._names, "template", *self._folders], remove=self._made_directory
+        )
+        for folder in self._folders:
+            (self.directory / folder).mkdir(mode=0o700)
         self._progress("making the system tables")
         make_template(installation, self.directory / "template", self._accounts())
         used: set[int] = set()
@@ -201,7 +209,7 @@ class LocalCluster:
         self._baseline = [state.capture(server) for server in self.servers]
 
     def _check_room(self) -> None:
-        for name in (*self._names, "template"):
+        for name in (*self._names, "template", *self._folders):
             if (self.directory / name).exists():
                 raise LocalClusterError(f"{self.directory / name} exists already; give an empty directory")
         needed = BYTES_PER_SERVER * len(self._names)
@@ -224,7 +232,7 @@ class LocalCluster:
             raise LocalClusterError("interrupted while the servers were starting")
 
     def _accounts(self) -> list[str]:
-        statements = ["CREATE DATABASE app"]
+        statements = ["CREATE DATABASE app CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"]
         for account, (host, privileges, suffix) in ACCOUNTS.items():
             password = self.passwords[account]
             statements.append(f"CREATE USER '{account}'@'{host}' IDENTIFIED BY '{password}'")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -176,7 +177,20 @@ class LocalServer:
         if not any(name.startswith("ssl") for name in options):
             # PyMySQL would load all certificates of the machine for each connection: 20 ms.
             defaults["ssl_disabled"] = True
-        return pymysql.connect(**(place | defaults | options))
+        arguments = place | defaults | options
+        if "unix_socket" not in arguments:
+            return pymysql.connect(**arguments)
+        # PyMySQL leaves its socket open when connect(2) fails on a unix socket.
+        connection = pymysql.connect(**arguments, defer_connect=True)
+        unix = socket.socket(socket.AF_UNIX)
+        unix.settimeout(arguments["connect_timeout"])
+        try:
+            unix.connect(arguments["unix_socket"])
+        except OSError as error:
+            unix.close()
+            raise pymysql.OperationalError(2002, f"{self.name} cannot be reached: {error}") from error
+        connection.connect(unix)
+        return connection
 
     def query(
         self, sql: str, args: Sequence[Any] | None = None, schema: str | None = None
@@ -243,6 +257,8 @@ class LocalServer:
             "gtid_strict_mode": "ON",
             "log_bin_trust_function_creators": "ON",
             "log_disabled_statements": "slave,sp",  # what replication applies was asked by no client
+            "character_set_server": "utf8mb4",
+            "collation_server": "utf8mb4_general_ci",
             "skip_name_resolve": "ON",
             "max_connections": "500",
             "max_allowed_packet": "64M",

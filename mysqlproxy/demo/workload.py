@@ -1,0 +1,105 @@
+"""The workload of the demo: for each strategy, writes and reads over a plain client connection, and who
+served them.
+
+Called by ``demo.command``. The servers' general logs say who was asked what; the daemon's metrics are read
+before and after. Each strategy has a table and an account of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mysqlproxy.demo.daemon import Daemon, Metrics
+from mysqlproxy.demo.errors import LocalClusterError
+from mysqlproxy.demo.local import LocalCluster
+from mysqlproxy.demo.report import Count, Outcome
+
+STRATEGIES = ("direct", "random", "customized")
+WRITES = 20
+READS = 20
+SYNC_SECONDS = 30.0
+
+
+def accounts(cluster: LocalCluster) -> list[dict[str, Any]]:
+    """An account for each strategy, named after it; on the servers all of them are ``app``."""
+    password = cluster.passwords["app"]
+    return [
+        {
+            "name": strategy,
+            "password": password,
+            "server_user": "app",
+            "server_password": password,
+            "strategy": strategy,
+        }
+        for strategy in STRATEGIES
+    ]
+
+
+def run(
+    cluster: LocalCluster,
+    daemon: Daemon,
+    progress: Callable[[str], None] = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[Outcome]:
+    """Run it for all strategies; the rows are counted when every worker has caught up.
+
+    Raises:
+        LocalClusterError: a worker did not catch up, or ``cancelled`` said so.
+        pymysql.MySQLError: a statement failed.
+    """
+    outcomes = []
+    for strategy in STRATEGIES:
+        progress(f"{WRITES} writes and {READS} reads with the strategy {strategy}")
+        outcomes.append(_run_one(cluster, daemon, strategy, cancelled))
+    return outcomes
+
+
+def _run_one(cluster: LocalCluster, daemon: Daemon, strategy: str, cancelled: Callable[[], bool]) -> Outcome:
+    name = f"{strategy}_table"
+    with daemon.connect(strategy, database="app") as connection:
+        cursor = connection.cursor()
+        cursor.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY, note VARCHAR(40) NOT NULL)")
+        before = daemon.metrics()
+        for server in cluster.servers:
+            server.general_log.mark()
+        for number in range(WRITES):
+            _stop_if(cancelled)
+            cursor.execute(f"INSERT INTO {name} VALUES (%s, %s)", (number, f"row {number}"))  # noqa: S608
+        stale = 0
+        for number in range(READS):
+            _stop_if(cancelled)
+            cursor.execute(f"SELECT note FROM {name} WHERE id = %s", (number % WRITES,))  # noqa: S608
+            stale += cursor.fetchall() != ((f"row {number % WRITES}",),)
+        after = daemon.metrics()
+    served = {
+        server.name: Count(
+            len(server.served(rf"^INSERT INTO {name}\b")), len(server.served(rf" FROM {name}\b"))
+        )
+        for server in cluster.servers
+    }
+    cluster.wait_in_sync(SYNC_SECONDS)
+    return Outcome(
+        strategy=strategy,
+        served=served,
+        reported={server.name: _growth(before, after, server.name, strategy) for server in cluster.servers},
+        rows={
+            server.name: int(server.value(f"SELECT COUNT(*) FROM app.{name}"))  # noqa: S608
+            for server in cluster.servers
+        },
+        stale=stale,
+    )
+
+
+def _growth(before: Metrics, after: Metrics, server: str, strategy: str) -> Count:
+    def grown(kind: str) -> int:
+        labels = {"server": server, "strategy": strategy, "kind": kind}
+        name = "mysqlproxy_statements_total"
+        return int(after.total(name, **labels) - before.total(name, **labels))
+
+    return Count(writes=grown("write"), reads=grown("read"))
+
+
+def _stop_if(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise LocalClusterError("interrupted during the workload")
