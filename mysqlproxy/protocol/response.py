@@ -24,6 +24,7 @@ from mysqlproxy.protocol.capabilities import (
     SESSION_TRACK,
     STATUS_CURSOR_EXISTS,
     STATUS_MORE_RESULTS_EXISTS,
+    STATUS_PS_OUT_PARAMS,
     STATUS_SESSION_STATE_CHANGED,
 )
 from mysqlproxy.protocol.codec import read_lenenc, read_lenenc_bytes
@@ -116,6 +117,7 @@ class ResponseWalker:
         self._continued: bool = False  # the next frame goes on with the current row, whatever its first byte
         self._remaining: i64 = 0  # definitions to come
         self._then: i64 = 0  # definitions to come after those (a prepared statement's columns)
+        self._out_parameters: bool = False  # the current result set holds them: another result follows
         self._blocks: bytearray | None = None
         self.done: bool = True
         self.local_infile: bytes | None = None
@@ -151,6 +153,7 @@ class ResponseWalker:
         self._skip = 0
         self._continued = False
         self._then = 0
+        self._out_parameters = False
         self._blocks = None
         self.done = False
         self.local_infile = None
@@ -274,6 +277,9 @@ class ResponseWalker:
             flags = self.status & (STATUS_CURSOR_EXISTS | STATUS_MORE_RESULTS_EXISTS)
             if self._form == CURSOR and flags == STATUS_CURSOR_EXISTS:
                 return _DONE
+            # MySQL says in the first EOF only that a result follows the one of the OUT parameters.
+            out = STATUS_PS_OUT_PARAMS | STATUS_MORE_RESULTS_EXISTS
+            self._out_parameters = self.status & out == out
             return self._after_definitions()
         if state in (_ROWS, _FIELDS):
             if first != _EOF:
@@ -282,7 +288,10 @@ class ResponseWalker:
                 self._ok(data, start, end)
             else:
                 self._eof(data, start, end)
-            if self._form in (QUERY, CURSOR) and self.status & STATUS_MORE_RESULTS_EXISTS:
+            if self._form in (QUERY, CURSOR) and (
+                self.status & STATUS_MORE_RESULTS_EXISTS or self._out_parameters
+            ):
+                self._out_parameters = False
                 return _FIRST
             return _DONE
         if state == _PREPARED:
