@@ -164,7 +164,7 @@ class LoginDialogue:
                 self._state = _State.ENCRYPTED
                 return More(login_key().public_pem)
             if self._secure:
-                return self._check_password(data[:-1] if data.endswith(b"\0") else None)
+                return self._check_password(data.removesuffix(b"\0"))
             return self._check_encrypted(data)  # a client that has the public key from before
         self._expect(_State.ENCRYPTED)
         return self._check_encrypted(data)
@@ -194,24 +194,27 @@ class LoginDialogue:
         return self._end(proofs, fast_path=self._plugin == SHA2)
 
     def _check_encrypted(self, data: bytes) -> Step:
-        return self._check_password(login_key().decrypt(data, self._nonce))
-
-    def _check_password(self, password: bytes | None) -> Step:
+        password = login_key().decrypt(data, self._nonce)
         if password is None:
-            return self._end([])
+            # MariaDB's Connector/C 3.3 may send it in clear here. What everybody could read must not open the
+            # door.
+            return self._end([], wrong="no password that was encrypted with our key; use TLS")
+        return self._check_password(password)
+
+    def _check_password(self, password: bytes) -> Step:
         proofs = [proof for secret in self._account.secrets if (proof := _check_clear(secret, password))]
         return self._end(proofs)
 
-    def _end(self, proofs: list[_Proof], *, fast_path: bool = False) -> Accept | Deny:
+    def _end(
+        self, proofs: list[_Proof], *, fast_path: bool = False, wrong: str = "wrong password"
+    ) -> Accept | Deny:
         self._state = _State.ENDED
         account = self._account
         from_here = allowed(account, self._peer)
         if not self._known:
             return Deny("unknown account")
         if not proofs:
-            return Deny(
-                "wrong password" if from_here else "wrong password, and from a network not in allow_from"
-            )
+            return Deny(wrong if from_here else f"{wrong}, and from a network not in allow_from")
         if not from_here:
             return Deny("from a network not in allow_from")
         return Accept(account, _credential(account, proofs[0]), fast_path)
