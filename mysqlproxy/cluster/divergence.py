@@ -37,7 +37,7 @@ def lacking(worker: ServerState, manager: ServerState, *, at_work: bool) -> Lack
     """What ``manager`` lacks of what ``worker`` had before; None when there is nothing to compare.
 
     Args:
-        at_work: it has been the manager without a break, so that GRACE applies.
+        at_work: it has been the manager for a while without a break, so that GRACE applies.
     """
     if not manager.history:
         return None

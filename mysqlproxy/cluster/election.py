@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mysqlproxy.cluster.divergence import lacking
+from mysqlproxy.cluster.divergence import GRACE, lacking
 from mysqlproxy.cluster.observation import Facts
 from mysqlproxy.cluster.track import ServerState, is_no_replica
 from mysqlproxy.config.schema import Monitor, Server
@@ -97,7 +97,12 @@ def _compare(
 ) -> list[str]:
     """The names of the workers that have what the manager lost; alerts are added."""
     state = known[chosen.name]
-    at_work = holder == f"{chosen.name}#{state.incarnation}"
+    since = state.writable_since
+    at_work = (
+        holder == f"{chosen.name}#{state.incarnation}"
+        and since is not None
+        and state.history[-1].started - since >= GRACE
+    )
     ahead: list[str] = []
     for server in servers:
         if server.name == chosen.name or server.maintenance or not known[server.name].up:
@@ -114,8 +119,8 @@ def _compare(
             )
         if found.errant:
             alerts.append(
-                f"errant transactions: {server.name} has {_short(found.errant)}, which the manager "
-                f"{chosen.name} lacks"
+                f"errant transactions: {server.name} has some that the manager {chosen.name} lacks "
+                f"({_short(found.errant)})"
             )
     return ahead
 

@@ -58,21 +58,29 @@ class Monitor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._started = False
+        self._round_began = 0.0
         self._probed: set[str] = set()
-        self._first_round = asyncio.Event()
+        self._round_progress = asyncio.Event()
         self.view = decide(ClusterView(), self._servers, {}, config, time.monotonic())
 
     async def start(self) -> None:
-        """Start to watch. Returns when each server has been probed once, or has had time for it.
+        """Start to watch. Returns when all servers have been probed, or have had time for it.
 
         The first view comes then and not before: whoever was asked first must not take writes while nobody
-        has looked at the others.
+        has looked at the others. Those that are up are probed twice: only a manager's probe that began after
+        the workers' shows whether it is behind them.
         """
         self._loop = asyncio.get_running_loop()
         for server in self._servers:
             self._watch(server)
         self._sweep()
-        await self._wait_first_round()
+        await self._wait_round(set(self._watches))
+        self._round_began = time.monotonic()
+        self._probed.clear()
+        up = {name for name, state in self._states.items() if state.up}
+        for name in up:
+            self.report(name)
+        await self._wait_round(up)
         self._started = True
         self._decide()
 
@@ -120,7 +128,7 @@ class Monitor:
         self._probed &= now_configured
         self._decide()
         await _end(ended)
-        await self._wait_first_round()
+        await self._wait_round(set(self._watches))
 
     def _watch(self, server: Server) -> None:
         config = self._config
@@ -130,15 +138,16 @@ class Monitor:
         self._watches[server.name] = watch
         watch.start()
 
-    async def _wait_first_round(self) -> None:
-        self._first_round.clear()
-        if self._probed.issuperset(self._watches):
-            return
-        try:
-            async with asyncio.timeout(self._config.timeout + OVERDUE):
-                await self._first_round.wait()
-        except TimeoutError:
-            _log.warning("not all servers could be probed within the monitor's timeout")
+    async def _wait_round(self, names: set[str]) -> None:
+        """Until these have been probed since the round began; not longer than a probe may take."""
+        deadline = time.monotonic() + self._config.timeout + OVERDUE
+        while not self._probed >= names & set(self._watches):
+            self._round_progress.clear()
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await self._round_progress.wait()
+            except TimeoutError:
+                return
 
     def _deliver(self, watch: Watch, probe: Probe) -> None:
         """In the watch's thread."""
@@ -155,11 +164,11 @@ class Monitor:
         self._states[watch.name] = track(
             state, probe, down_after=self._config.down_after, up_after=self._config.up_after
         )
-        self._probed.add(watch.name)
         if self._started:
             self._decide()
-        if self._probed.issuperset(self._watches):
-            self._first_round.set()
+        if probe.started >= self._round_began:
+            self._probed.add(watch.name)
+            self._round_progress.set()
 
     def _decide(self) -> None:
         before = self.view
