@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 
-from mysqlproxy.protocol.framing import PacketReader, frame, payload_of
+from mysqlproxy.protocol.framing import frame
 
 
 class Wire:
@@ -15,17 +15,21 @@ class Wire:
         sock.settimeout(20)
         self.sock = sock
         self.sequence = 0
-        self._reader = PacketReader(1 << 24)
 
     def read(self) -> bytes:
-        """The next packet's payload; EOFError at the end."""
-        while (raw := self._reader.next()) is None:
-            data = self.sock.recv(65536)
-            if not data:
+        """The next packet's payload; EOFError at the end. Takes no byte behind it: TLS may begin there."""
+        header = self._exactly(4)
+        self.sequence = header[3] + 1
+        return self._exactly(int.from_bytes(header[:3], "little"))
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            piece = self.sock.recv(size - len(data))
+            if not piece:
                 raise EOFError
-            self._reader.feed(data)
-        self.sequence = raw[3] + 1
-        return payload_of(raw)
+            data += piece
+        return data
 
     def write(self, payload: bytes) -> None:
         self.sock.sendall(frame(payload, self.sequence % 256))
