@@ -59,7 +59,7 @@ BASE = (
 
 
 class Door:
-    """Takes one client after the other; ``seen`` is what happened to each: "accepted" or why it was denied."""
+    """Takes one client after the other; ``seen`` is what happened to each: "accepted" or why not."""
 
     def __init__(
         self, listener: socket.socket, offered: str, secret: Secret, tls: ssl.SSLContext | None
