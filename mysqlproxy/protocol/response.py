@@ -95,12 +95,10 @@ class ResponseWalker:
     """
 
     def __init__(self, capabilities: int) -> None:
-        """
-        Args:
-            capabilities: those agreed on with the server.
+        """For a connection with the agreed ``capabilities``.
 
         Raises:
-            InternalBug: a capability that changes the bytes in ways that are not walked was agreed on.
+            InternalBug: one of them changes the bytes in ways that are not walked.
         """
         unknown = COMPRESS | OPTIONAL_RESULTSET_METADATA | MARIADB_CACHE_METADATA
         if capabilities & unknown or not capabilities & PROTOCOL_41:
@@ -264,7 +262,10 @@ class ResponseWalker:
             if first == _NULL:
                 self.local_infile = data[start + 1 : end]
                 return _FIRST
-            self._remaining = _column_count(data[start:end])
+            count, after = read_lenenc(data[start:end], 0)
+            if after != end - start or not 0 < count <= MAX_COLUMNS:
+                raise MalformedPacket("Malformed packet: not a number of columns")
+            self._remaining = count
             self.result_sets += 1
             return _DEFINITIONS
         if state == _DEFINITIONS_END:
@@ -288,12 +289,9 @@ class ResponseWalker:
                 self._ok(data, start, end)
             else:
                 self._eof(data, start, end)
-            if self._form in (QUERY, CURSOR) and (
-                self.status & STATUS_MORE_RESULTS_EXISTS or self._out_parameters
-            ):
-                self._out_parameters = False
-                return _FIRST
-            return _DONE
+            more = self._out_parameters or self.status & STATUS_MORE_RESULTS_EXISTS != 0
+            self._out_parameters = False
+            return _FIRST if more and self._form in (QUERY, CURSOR) else _DONE
         if state == _PREPARED:
             return self._prepared(data, start, end)
         if state == _ONE:
@@ -387,15 +385,3 @@ class ResponseWalker:
         self._remaining = self.parameters
         self._then = self.columns
         return _DEFINITIONS if self._remaining > 0 else self._after_definitions()
-
-
-def _column_count(payload: bytes) -> int:
-    """The length-encoded number of columns, all there is in the packet.
-
-    Raises:
-        MalformedPacket: it is 0 or more than MAX_COLUMNS, or more follows.
-    """
-    count, position = read_lenenc(payload, 0)
-    if position != len(payload) or not 0 < count <= MAX_COLUMNS:
-        raise MalformedPacket("Malformed packet: not a number of columns")
-    return count

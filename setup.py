@@ -1,0 +1,51 @@
+"""The compiled modules, and nothing else: setup.cfg holds the metadata.
+
+mypyc compiles the modules that walk bytes. Where that cannot be (no compiler, no mypyc, MYSQLPROXY_PURE=1, an
+editable install) the same files run as plain Python, only slower; ``mysqlproxy --version`` says which.
+"""
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+COMPILED = [f"mysqlproxy/protocol/{name}.py" for name in ("codec", "framing", "response")]
+BUILDS = {"build", "build_ext", "bdist_wheel", "install"}  # asking for metadata needs no compiler
+
+
+def pure(reason: object) -> list[Any]:
+    print(f"mysqlproxy: the modules stay plain Python: {reason}", file=sys.stderr)
+    return []
+
+
+def extensions() -> list[Any]:
+    if not BUILDS.intersection(sys.argv):
+        return []
+    if os.environ.get("MYSQLPROXY_PURE", "0") not in {"", "0"}:
+        return pure("MYSQLPROXY_PURE is set")
+    try:
+        from mypyc.build import mypycify  # noqa: PLC0415 - may be missing
+
+        return mypycify(COMPILED, opt_level="3", debug_level="0")
+    except (Exception, SystemExit) as error:  # mypycify leaves by SystemExit when mypy finds a fault
+        return pure(error)
+
+
+class BuildOrDoWithout(build_ext):
+    """All or nothing: the modules share one library, and one of them without it could not be imported."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except Exception as error:
+            for output in self.get_outputs():
+                with suppress(OSError):
+                    Path(output).unlink()
+            self.extensions = self.distribution.ext_modules = pure(error)
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildOrDoWithout})
