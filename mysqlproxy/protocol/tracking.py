@@ -69,6 +69,9 @@ def parse_session_state(data: bytes) -> list[Change]:
             # The first byte names the encoding; 0, text, is the only one there is.
             if block[0] == 0:
                 changes.append(Change(kind, "", _only(block, 1)))
+        elif kind is ChangeKind.STATE_CHANGE:
+            # Unlike the others, servers put this one into its block without a length of its own.
+            changes.append(Change(kind, "", _text(block)))
         elif kind is not None:
             changes.append(Change(kind, "", _only(block, 0)))
     return changes
