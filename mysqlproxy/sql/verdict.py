@@ -12,9 +12,11 @@ from enum import Enum, IntFlag
 class Kind(Enum):
     """What the statement does to data. The values are the metric's ``kind`` label."""
 
-    READ = "read"  # positively understood as a plain read: may run on any server that is fresh enough
+    READ = "read"  # positively understood as a plain read: any server that is fresh enough; Needs.ANY always
     WRITE = "write"  # changes data or schema, or is not understood: manager
-    OTHER = "other"  # session and administration (SET, USE, BEGIN, COMMIT, SHOW that differs by server, ...): manager
+    # session and administration (SET, USE, BEGIN, COMMIT, ...), and reads with Needs (SHOW that differs by
+    # server, @@variables, LAST_INSERT_ID(), ...): manager
+    OTHER = "other"
 
 
 class Effect(IntFlag):
@@ -23,7 +25,7 @@ class Effect(IntFlag):
     NONE = 0
     DDL = 1  # changes the schema: names may mean something else now
     VARIABLES = 2  # SET of session variables, NAMES, CHARACTER SET: the trackers report the new values
-    USER_VARIABLES = 4  # assigns @variables: the connection must be kept (statements that mention one go to the manager)
+    USER_VARIABLES = 4  # assigns @variables: the connection must be kept (those that read one: manager)
     TEMPORARY_TABLE = 8  # may create a temporary table: reads stay on the manager until the session is reset
     TABLE_LOCK = 16  # LOCK TABLES, FLUSH TABLES ... WITH READ LOCK, BACKUP LOCK, HANDLER ... OPEN
     NAMED_LOCK = 32  # GET_LOCK
@@ -35,6 +37,7 @@ class Effect(IntFlag):
     ROLE = 2048  # SET ROLE
     TRANSACTION = 4096  # BEGIN, COMMIT, ROLLBACK, SAVEPOINT, XA: the status flags say where it led
     INSERT = 8192  # may set LAST_INSERT_ID
+    UNLOCK_NAMES = 16384  # exactly RELEASE_ALL_LOCKS(), hence surely executed: ends NAMED_LOCK
 
 
 class Needs(Enum):
@@ -42,8 +45,10 @@ class Needs(Enum):
 
     ANY = "any"
     LAST_INSERT = "last insert"  # LAST_INSERT_ID(), @@identity: the manager's connection
-    LAST_STATEMENT = "last statement"  # FOUND_ROWS(), ROW_COUNT(), SHOW WARNINGS, @@warning_count, GET DIAGNOSTICS
-    MANAGER = "manager"  # the answer differs from server to server, or depends on state only the manager's holds
+    # FOUND_ROWS(), ROW_COUNT(), SHOW WARNINGS, @@warning_count, GET DIAGNOSTICS
+    LAST_STATEMENT = "last statement"
+    # the answer differs from server to server, or depends on state that only the manager's connection holds
+    MANAGER = "manager"
 
 
 class KillTarget(Enum):

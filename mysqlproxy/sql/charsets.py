@@ -1,0 +1,48 @@
+"""Which texts can be read byte by byte under the client's character set. Called by ``sql.classify`` and
+``sql.classifier``.
+
+The servers' lexer goes by characters, ours by bytes. The two agree for ASCII, for UTF-8 (no byte of a
+multi-byte character is below 0x80) and for the single-byte sets inside of quotes. They do not for sets
+whose second byte may be a backslash or a quote (sjis, cp932, big5, gbk, gb18030), and nobody knows for sets
+that are not named here. See https://dev.mysql.com/doc/refman/8.4/en/charset-charsets.html.
+"""
+
+from __future__ import annotations
+
+from mysqlproxy.sql.words import words
+
+UTF8 = frozenset({"utf8", "utf8mb3", "utf8mb4"})
+
+SINGLE_BYTE = words(
+    """
+        armscii8 ascii binary cp1250 cp1251 cp1256 cp1257 cp850 cp852 cp866 dec8 geostd8 greek hebrew
+        hp8 keybcs2 koi8r koi8u latin1 latin2 latin5 latin7 macce macroman tis620
+        """
+)
+
+# Bytes below 0x80 mean something else in these, or they are no client character sets at all.
+NOT_ASCII = frozenset({"swe7", "ucs2", "utf16", "utf16le", "utf32"})
+
+
+def unreadable(text: bytes, charset: str) -> str:
+    """Why ``text`` cannot be lexed by bytes, or "" when it can."""
+    if b"\0" in text:
+        return "holds a NUL byte"
+    if charset in NOT_ASCII:
+        return "is in a character set that does not extend ASCII"
+    if text.isascii():
+        return ""
+    if charset in UTF8:
+        try:
+            text.decode("utf-8")
+        except UnicodeDecodeError:
+            return "holds bytes that are not valid in its character set"
+        return ""
+    if charset in SINGLE_BYTE:
+        return ""
+    return "holds multi-byte characters in which a quote may hide"
+
+
+def names_readable(digest: bytes, charset: str) -> bool:
+    """Whether what is left outside of string literals can be read: UTF-8, or ASCII alone."""
+    return digest.isascii() or charset in UTF8

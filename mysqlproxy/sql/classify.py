@@ -1,0 +1,147 @@
+"""From a text to its verdict. Called by ``sql.classifier`` when it has none; pure.
+
+The verdict is made from the text's digest, so that equal digests have equal verdicts. Literals count only
+for statements that are marked as not cacheable. What is not positively understood goes to the manager.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mysqlproxy.sql import charsets, connections, leading, literals, special, statement
+from mysqlproxy.sql.digest import MAX_TEXT, is_special, normaliser, shown
+from mysqlproxy.sql.finding import Finding, Tokens, simple, stronger, worst
+from mysqlproxy.sql.lexer import digest_lexer, text_lexer
+from mysqlproxy.sql.patterns import GAP
+from mysqlproxy.sql.verdict import Effect, Kill, Kind, Needs, SqlContext, Verdict
+
+MAX_NORMALISED = 256 * 1024
+"""Bytes; of a longer text only the first word is read."""
+
+_FIRST_WORD = re.compile(GAP + rb"{0,64}+([A-Za-z]++)")
+_MAY_SET_ID = frozenset({b"INSERT", b"REPLACE", b"LOAD"})
+_LEAVES_NOTHING = frozenset({b"UPDATE", b"DELETE", b"SELECT", b"WITH"})
+# Words and marks without which a statement that begins as above leaves nothing behind.
+_SUSPICIOUS = (b";", b":=", b"/*!", b"/*M!", b"GET_LOCK", b"LAST_INSERT_ID", b"@")
+
+
+def classify(text: bytes, context: SqlContext) -> Verdict:
+    """The verdict of ``text`` under ``context``. Never raises; takes bounded time, whatever the text."""
+    if len(text) > MAX_TEXT:
+        return _large(text, context)
+    why = charsets.unreadable(text, context.charset)
+    digest = b"" if why else normaliser(context.ansi_quotes, context.no_backslash_escapes)(text)
+    if not why and not charsets.names_readable(digest, context.charset):
+        why = "has names in a character set that is not understood"
+    if why:
+        finding = simple(Kind.WRITE, f"the text {why}", _effects_unread(text))
+        finding.cacheable = False
+        return _verdict([finding], "")
+    return classify_digest(digest, text, context)
+
+
+def classify_digest(digest: bytes, text: bytes, context: SqlContext) -> Verdict:
+    """The verdict of ``text``, which has this digest and can be read under ``context``."""
+    if is_special(digest):
+        tokens = text_lexer(context.ansi_quotes, context.no_backslash_escapes)(text)
+        return _verdict(special.judge(text, tokens, context), shown(digest), text, context)
+    parts = statement.split(digest_lexer(context.ansi_quotes)(digest))
+    findings = [statement.judge(part, context) for part in parts]
+    count = 1 if parts and leading.is_routine(parts[0]) else len(parts)
+    return _verdict(findings, shown(digest), text, context, count)
+
+
+def _verdict(
+    findings: list[Finding],
+    digest: str,
+    text: bytes | None = None,
+    context: SqlContext | None = None,
+    statements: int | None = None,
+) -> Verdict:
+    """The union of the findings; what depends on literals is read from ``text``."""
+    if not findings:
+        return Verdict(Kind.OTHER, ("is empty",), digest, statements=0)
+    kill: Kill | None = None
+    files: tuple[bytes, ...] = ()
+    spans: tuple[connections.Span, ...] = ()
+    cacheable = all(finding.cacheable for finding in findings)
+    if not cacheable and text is not None and context is not None:
+        kill, files, spans = _from_text(text, context)
+    kind = worst(finding.kind for finding in findings)
+    deciding = next(finding for finding in findings if finding.kind is kind)
+    reasons = list(dict.fromkeys(deciding.reasons + [r for finding in findings for r in finding.reasons]))
+    return Verdict(
+        kind=kind,
+        reasons=tuple(reasons[:20]),
+        digest=digest,
+        tables=tuple(sorted(set().union(*(finding.tables for finding in findings)))),
+        functions=tuple(sorted(set().union(*(finding.functions for finding in findings)))),
+        effects=_effects(findings),
+        needs=_needs(findings),
+        statements=len(findings) if statements is None else statements,
+        kill=kill,
+        local_files=files,
+        connection_ids=spans,
+        cacheable=cacheable,
+    )
+
+
+def _effects(findings: list[Finding]) -> Effect:
+    effects = Effect.NONE
+    for finding in findings:
+        effects |= finding.effects
+    # Within one text an end counts only when nothing begins.
+    if effects & Effect.TABLE_LOCK:
+        effects &= ~Effect.UNLOCK_TABLES
+    if effects & (Effect.NAMED_LOCK | Effect.UNTRACKED):
+        effects &= ~Effect.UNLOCK_NAMES
+    return effects
+
+
+def _needs(findings: list[Finding]) -> Needs:
+    """What the first statement needs; for the others the statement before them stands in the text."""
+    needs = findings[0].needs
+    for finding in findings[1:]:
+        own = Needs.MANAGER if finding.needs is Needs.LAST_STATEMENT else finding.needs
+        needs = stronger(needs, own)
+    return needs
+
+
+def _from_text(
+    text: bytes, context: SqlContext
+) -> tuple[Kill | None, tuple[bytes, ...], tuple[connections.Span, ...]]:
+    tokens = text_lexer(context.ansi_quotes, context.no_backslash_escapes)(text)
+    parts: list[Tokens] = statement.split(tokens)
+    kill = literals.kill_of(parts[0]) if len(parts) == 1 else None
+    files = [literals.local_file_of(part, text, context.no_backslash_escapes) for part in parts]
+    spans = [span for part in parts for span in connections.spans(part)]
+    return kill, tuple(file for file in files if file is not None), tuple(spans)
+
+
+def _large(text: bytes, context: SqlContext) -> Verdict:
+    """Never a plain read. What it leaves behind is read from its digest where that is short, as with large
+    values.
+    """
+    if len(text) <= MAX_NORMALISED and not charsets.unreadable(text, context.charset):
+        digest = normaliser(context.ansi_quotes, context.no_backslash_escapes)(text)
+        if len(digest) <= MAX_TEXT and not is_special(digest):
+            parts = statement.split(digest_lexer(context.ansi_quotes)(digest))
+            findings = [statement.judge(part, context, parse=False) for part in parts]
+            for finding in findings:
+                finding.cacheable = False
+                finding.raise_to(Kind.WRITE, "too large to be parsed")
+            return _verdict(findings, shown(digest), text, context)
+    finding = simple(Kind.WRITE, "too large to be parsed", _effects_unread(text))
+    finding.cacheable = False
+    lead = _FIRST_WORD.match(text, 0, 4096)
+    return _verdict([finding], lead[1].decode("ascii").upper() + " ..." if lead else "...")
+
+
+def _effects_unread(text: bytes) -> Effect:
+    """Effects by the first word of a text that is not lexed. With anything suspicious in it: all."""
+    lead = _FIRST_WORD.match(text, 0, 4096)
+    verb = lead[1].upper() if lead else b""
+    folded = text.upper()
+    if verb in _MAY_SET_ID | _LEAVES_NOTHING and not any(mark in folded for mark in _SUSPICIOUS):
+        return Effect.INSERT if verb in _MAY_SET_ID else Effect.NONE
+    return Effect.UNTRACKED | Effect.DDL | Effect.INSERT

@@ -1,0 +1,173 @@
+"""Is this a plain read? Called by ``sql.statement`` for SELECT, WITH, TABLE, VALUES and what is in
+parentheses.
+
+Yes only if ``sql.calls`` objected to nothing, sqlglot understood the whole, its tree consists of nodes from
+a list, and every table holds the same on every server. sqlglot never sees the client's text: it gets the
+tokens back as text, with the literals replaced, so that where its own lexer disagrees with the servers'
+(``--1``, backslashes, character sets, white space) makes no difference.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
+
+from mysqlproxy.sql import calls, nodes, schemas
+from mysqlproxy.sql.finding import Finding, Tokens, word
+from mysqlproxy.sql.lexer import Token, TokenKind, measure
+from mysqlproxy.sql.verdict import Kind, Needs, SqlContext
+
+MAX_TOKENS = 4000
+MAX_DEPTH = 100
+
+LEADS = frozenset({"(", "SELECT", "WITH", "TABLE", "VALUES"})
+
+# It warns with the statement's text.
+logging.getLogger("sqlglot").disabled = True
+
+_MYSQL = Dialect.get_or_raise("mysql")
+
+
+def judge(tokens: Tokens, context: SqlContext, parse: bool) -> Finding:
+    """The finding of a query; with ``parse`` False it is not parsed and therefore no plain read."""
+    finding = Finding()
+    verb = _verb_after_with(tokens) if word(tokens, 0) == "WITH" else ""
+    if verb in {"INSERT", "REPLACE", "UPDATE", "DELETE"}:
+        finding.raise_to(Kind.WRITE, f"{verb} after a WITH clause")
+    calls.scan(tokens, finding, context)
+    if finding.kind is Kind.WRITE:
+        return finding
+    size = measure(tokens)
+    if not parse or size.tokens > MAX_TOKENS or size.depth > MAX_DEPTH:
+        finding.raise_to(Kind.WRITE, "too large to be parsed")
+        return finding
+    _look_into(tokens, finding, context)
+    if finding.kind is Kind.READ:
+        finding.reasons.append("a plain read")
+    return finding
+
+
+def _look_into(tokens: Tokens, finding: Finding, context: SqlContext) -> None:
+    try:
+        trees = _MYSQL.parse(render(tokens))
+        tree = trees[0] if len(trees) == 1 else None
+    except Exception:  # ParseError, TokenError, RecursionError and its own bugs: all mean the same here
+        tree = None
+    if not isinstance(tree, nodes.QUERIES):
+        finding.raise_to(Kind.WRITE, "is not understood")
+        return
+    for node in tree.walk():
+        if not nodes.allowed(node):
+            finding.raise_to(Kind.WRITE, f"has a part that is not understood ({type(node).__name__})")
+            return
+        if isinstance(node, exp.Table):
+            _table(node, finding, context)
+
+
+def _table(node: exp.Table, finding: Finding, context: SqlContext) -> None:
+    if not isinstance(node.this, exp.Identifier):
+        return  # a table function: its parts are walked
+    name, schema = node.name, node.db
+    if node.catalog:
+        finding.raise_to(Kind.WRITE, "names a table in three parts")
+        return
+    if not schema and (name.upper() == "DUAL" or _is_cte(node, name)):
+        return
+    finding.tables.add(f"{schema}.{name}" if schema else name)
+    why = schemas.why_manager(schema, name, context.schema)
+    if why:
+        finding.require(Needs.MANAGER, why)
+
+
+def _is_cte(node: exp.Expr, name: str) -> bool:
+    """Whether a CTE of that name is visible at ``node``.
+
+    CTEs see the ones before them, and themselves only under RECURSIVE.
+    """
+    folded = name.lower()
+    inside: exp.Expr = node
+    above = node.parent
+    while above is not None:
+        if isinstance(above, exp.With):
+            for cte in above.expressions:
+                if cte is inside and not above.args.get("recursive"):
+                    break
+                if cte.alias.lower() == folded:
+                    return True
+                if cte is inside:
+                    break
+        elif not isinstance(inside, exp.With):
+            clause = above.args.get("with_") or above.args.get("with")
+            if clause is not None and any(cte.alias.lower() == folded for cte in clause.expressions):
+                return True
+        inside, above = above, above.parent
+    return False
+
+
+def _verb_after_with(tokens: Tokens) -> str:
+    """The verb of the statement that a WITH clause belongs to: the first word at depth 0 that begins one."""
+    depth = 0
+    for token in tokens[1:]:
+        if token.upper == "(":
+            depth += 1
+        elif token.upper == ")":
+            depth -= 1
+        elif depth == 0 and token.upper in {
+            "SELECT",
+            "TABLE",
+            "VALUES",
+            "INSERT",
+            "REPLACE",
+            "UPDATE",
+            "DELETE",
+        }:
+            return token.upper
+    return ""
+
+
+def render(tokens: Tokens) -> str:
+    """The tokens as text for sqlglot: literals replaced, names that it might read differently in backticks."""
+    parts: list[str] = []
+    glue = True
+    rows = word(tokens, 0) == "VALUES"
+    depth = 0
+    for index, token in enumerate(tokens):
+        kind, upper = token.kind, token.upper
+        piece = _piece(tokens, index, token)
+        if not piece:
+            continue
+        if upper == "(":
+            if rows and depth == 0 and word(tokens, index - 1) in {"VALUES", ","}:
+                piece = "ROW("  # MariaDB's VALUES (1), (2)
+            depth += 1
+            glue = glue or not token.spaced
+        elif upper == ")":
+            depth -= 1
+        if upper == "." or glue or kind is TokenKind.BAD:
+            parts.append(piece)
+        else:
+            parts.append(" " + piece)
+        glue = upper in {".", "@@"}
+    return "".join(parts)
+
+
+def _piece(tokens: Tokens, index: int, token: Token) -> str:
+    kind = token.kind
+    if kind is TokenKind.NUMBER or token.upper == "...":
+        return "1"
+    if kind is TokenKind.STRING:
+        # 'a' 'b' is one string
+        return "" if index and tokens[index - 1].kind is TokenKind.STRING else "'s'"
+    if kind is TokenKind.WORD:
+        text = token.text
+        if text[0] == "_" and index + 1 < len(tokens) and tokens[index + 1].kind in _LITERALS:
+            return ""  # _utf8'a' is a string
+        return f"`{text}`" if text[0].isdigit() or not text.isascii() else text
+    if kind is TokenKind.QUOTED:
+        return "`" + token.text.replace("`", "``") + "`"
+    return token.text
+
+
+_LITERALS = frozenset({TokenKind.STRING, TokenKind.NUMBER})
