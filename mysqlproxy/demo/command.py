@@ -90,7 +90,7 @@ class _Demo:
         return 1 if wrong else 0
 
     def _make_daemon(self) -> Daemon:
-        ports = []
+        ports: list[int] = []
         for wanted, what in ((MYSQL_PORT, "clients"), (HTTP_PORT, "metrics")):
             port = wanted if port_is_free(wanted) else free_port(set(ports))
             if port != wanted:

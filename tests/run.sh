@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# Runs everything that must pass: format, lint, types, import contracts, scripts, all tests.
+#   usage: tests/run.sh [pytest arguments]
+# Installs what is missing: packages with apt-get, everything else below .cache of this checkout.
+set -euo pipefail
+
+checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$checkout"
+cache=$checkout/.cache
+python=${PYTHON:-python3}
+mkdir -p "$cache"
+
+step() { printf '\n== %s\n' "$*"; }
+fail() {
+    printf 'run.sh: %s\n' "$*" >&2
+    exit 1
+}
+has() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "$1" >/dev/null; }
+
+step "packages"
+updated=
+update_lists() {
+    [[ -n $updated ]] || "${as_root[@]}" apt-get -qq update || fail "apt-get update failed; apt-get says why above"
+    updated=yes
+}
+as_root=(env)
+((EUID == 0)) || as_root=(sudo)
+packages=()
+has mariadbd || packages+=(mariadb-server-core)
+has mariadb || packages+=(mariadb-client)
+has shellcheck || packages+=(shellcheck)
+has gcc || packages+=(gcc libc6-dev)
+has systemd-analyze || packages+=(systemd)
+"$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
+"$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
+    packages+=(python3-dev)
+if ((${#packages[@]})); then
+    has apt-get || fail "install these with your system's package manager: ${packages[*]}"
+    echo "apt-get install ${packages[*]}"
+    update_lists
+    "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends \
+        "${packages[@]}" >/dev/null || fail "apt-get install ${packages[*]} failed; apt-get says why above"
+fi
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "$("$python" --version) is too old; set PYTHON to one of 3.11 or newer"
+
+# Debian's package would start a Prometheus of the system; its two programs are enough.
+if ! has promtool && has apt-get && [[ ! -x $cache/prometheus/usr/bin/promtool ]]; then
+    update_lists
+    rm -rf "$cache/prometheus"
+    mkdir "$cache/prometheus"
+    if (cd "$cache/prometheus" && apt-get -qq download prometheus && dpkg-deb --extract prometheus_*.deb . &&
+        rm prometheus_*.deb); then
+        echo "prometheus and promtool are in .cache/prometheus"
+    else
+        echo "no prometheus could be had; the tests that need it say so"
+    fi
+fi
+export PATH=$PATH:$cache/prometheus/usr/bin:/usr/sbin
+
+if [[ -z ${MYSQL97_DIR:-} && ! -x /opt/mysql97/bin/mysqld && ! -x $cache/mysql97/bin/mysqld ]]; then
+    if has apt-get && update_lists && tests/support/get_mysql.sh "$cache/mysql97" >"$cache/mysql97.log" 2>&1; then
+        echo "MySQL is in .cache/mysql97"
+    else
+        echo "no MySQL could be had, the tests that need it are skipped (.cache/mysql97.log):"
+        tail -n 3 "$cache/mysql97.log" || true
+    fi
+fi
+
+step "virtual environment, with the package as it ships"
+venv=$cache/venv-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+if [[ ! -e $venv/installed || -n $(find mysqlproxy setup.cfg setup.py pyproject.toml -type f -not -name '*.pyc' \
+    -newer "$venv/installed" -print -quit) ]]; then
+    [[ -x $venv/bin/pip ]] || "$python" -m venv "$venv"
+    # Built from a copy: neither build/ nor stale compiled modules come to lie beside the sources.
+    rm -rf "$venv/source"
+    mkdir "$venv/source"
+    touch "$venv/before"
+    for file in mysqlproxy rules setup.cfg setup.py pyproject.toml README.md LICENSE; do
+        [[ ! -e $file ]] || cp -r "$file" "$venv/source"
+    done
+    find "$venv/source" -name '*.so' -delete
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "$venv/source[test]"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --force-reinstall "$venv/source"
+    rm -rf "$venv/source"
+    mv "$venv/before" "$venv/installed"
+fi
+"$venv/bin/mysqlproxy" --version
+
+step "format and lint"
+"$venv/bin/ruff" format --check .
+"$venv/bin/ruff" check .
+
+step "types"
+"$venv/bin/mypy"
+
+step "import contracts"
+"$venv/bin/lint-imports"
+
+step "shell scripts"
+mapfile -t scripts < <(git ls-files '*.sh' '.ci/run')
+shellcheck "${scripts[@]}"
+
+if (($# == 0)); then
+    step "the compiled modules"
+    "$venv/bin/mysqlproxy" --version | grep -q '(compiled)' || fail "the installed modules are not compiled"
+    # Tests of the wire beside no sources, so that they import what is installed.
+    rm -rf "$cache/compiled"
+    mkdir "$cache/compiled"
+    cp -r tests setup.cfg "$cache/compiled"
+    (cd "$cache/compiled" && "$venv/bin/python" -P -m pytest -q tests/wire)
+    rm -rf "$cache/compiled"
+fi
+
+step "tests"
+exec "$venv/bin/python" -m pytest "$@"
