@@ -75,14 +75,14 @@ class Accounts:
         accounts: list[Account] = []
         faults: list[str] = []
         seen: set[str] = set()
-        for index, user in enumerate(config.users):
+        for user in config.users:
             try:
                 if user.name in seen:
                     raise ValueError("another user has this name")
                 seen.add(user.name)
                 accounts.append(_account(user, config, resolve))
             except (ValueError, ConfigFault) as error:
-                faults.append(f"users[{index}] ({user.name}): {error}")
+                faults.append(f"users[{user.name}]: {error}")
         if faults:
             raise ConfigFault(faults)
         return cls(accounts, decoy_key)
