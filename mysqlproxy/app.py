@@ -1,0 +1,250 @@
+"""The composition root: makes the parts, ties them together, runs them, takes them down. Nothing else lives here.
+
+The one module that may import everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import ssl
+from pathlib import Path
+
+import uvloop
+
+from mysqlproxy import __version__
+from mysqlproxy.admin import http
+from mysqlproxy.cluster.monitor import Monitor
+from mysqlproxy.cluster.view import ClusterView
+from mysqlproxy.config.load import load
+from mysqlproxy.config.schema import Config
+from mysqlproxy.config.secrets import resolve_secret
+from mysqlproxy.errors import ConfigFault
+from mysqlproxy.gatekeeper.accounts import Accounts
+from mysqlproxy.gatekeeper.admission import Admission
+from mysqlproxy.metrics.collector import Sources, registry
+from mysqlproxy.metrics.counters import Counters
+from mysqlproxy.net.listen import Listeners
+from mysqlproxy.net.tasks import Tasks
+from mysqlproxy.net.tls import server_context
+from mysqlproxy.pool.pools import Pools
+from mysqlproxy.protocol.build import compiled
+from mysqlproxy.routing.strategies import Balance
+from mysqlproxy.session import lifecycle
+from mysqlproxy.session.client import Client
+from mysqlproxy.session.engine import Session
+from mysqlproxy.session.services import Services
+from mysqlproxy.session.sweep import TICK, sweep
+from mysqlproxy.sql.classifier import Classifier
+from mysqlproxy.supervisor import logs
+from mysqlproxy.supervisor.limits import raise_open_files
+from mysqlproxy.supervisor.notify import Notifier
+
+log = logging.getLogger("mysqlproxy")
+
+_SWEEPS_PER_POOL_SWEEP = 4  # pools look at their connections every second
+
+
+def serve(path: Path) -> int:
+    """Run the daemon until SIGTERM or SIGINT. Returns the exit status.
+
+    Raises:
+        ConfigFault: the configuration cannot be used, or what it names cannot be had.
+    """
+    config = load(path)
+    logs.set_up(config.log)
+    raise_open_files()
+    uvloop.run(Daemon(path, config).run())
+    return 0
+
+
+class Daemon:
+    """One process of the daemon."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+        self.notifier = Notifier()
+        self.tasks = Tasks()
+        self._ended = asyncio.Event()
+        self._reloading = asyncio.Lock()
+
+    async def run(self) -> None:
+        config = self.config
+        accounts, tls = _admission_of(config)
+        counters = Counters()
+        self.pools = Pools(self._server_failed, counters.waited)
+        self.pools.configure(config)
+        self.services = services = Services(
+            config=config,
+            view=ClusterView(),
+            pools=self.pools,
+            classifier=Classifier(),
+            counters=counters,
+            accounts=accounts,
+            admission=Admission(config.limits),
+            balance=Balance(self.pools.in_use),
+            tasks=self.tasks,
+            tls=tls,
+        )
+        self.monitor = Monitor(
+            config.servers,
+            config.monitor,
+            self._view_changed,
+            password=resolve_secret(config.monitor.password),
+        )
+        self.listeners = Listeners(lambda: Client(lambda client: Session(client, services), counters))
+        endpoints: http.Server | None = None
+        try:
+            await self.listeners.open(config.listen.mysql)
+            endpoints = await self._start_http()
+            self._install_signals()
+            self.tasks.start(self._watch(), "monitor start")
+            self.tasks.start(self._tick(), "sweep")
+            self.tasks.start(self._sign_of_life(), "watchdog")
+            log.info(
+                "mysqlproxy %s (%s) listens on %s",
+                __version__,
+                "compiled" if compiled() else "pure Python",
+                ", ".join(config.listen.mysql),
+            )
+            self.notifier.ready(f"listening on {', '.join(config.listen.mysql)}")
+            await self._ended.wait()
+            await self._drain()
+        finally:
+            self.listeners.close()
+            if endpoints is not None:
+                await endpoints.close()
+            await self.monitor.stop()
+            await self.tasks.close()
+            await self.pools.close()
+            self.notifier.close()
+        log.info("stopped")
+
+    async def _watch(self) -> None:
+        await self.monitor.start()
+
+    async def _start_http(self) -> http.Server | None:
+        if not self.config.listen.http:
+            return None
+        services = self.services
+        sources = Sources(
+            counters=services.counters,
+            view=lambda: services.view,
+            server_connections=self.pools.counts,
+            client_connections=lambda: services.admission.connected,
+            verdict_cache=lambda: (services.classifier.hits, services.classifier.misses),
+            version=__version__,
+            compiled=compiled(),
+        )
+        try:
+            return await http.start(self.config.listen.http, registry(sources), self._ready)
+        except OSError as error:
+            raise ConfigFault(
+                [f"{self.path}: listen.http: cannot listen on {self.config.listen.http}: {error.strerror}"]
+            ) from error
+
+    def _ready(self) -> tuple[bool, str]:
+        view = self.services.view
+        if self.services.draining:
+            return False, "draining"
+        if view.manager is None and not view.readers:
+            return False, view.no_manager or "no server can be reached"
+        return True, "" if view.manager is not None else f"reads only: {view.no_manager}"
+
+    def _view_changed(self, view: ClusterView) -> None:
+        before = self.services.view
+        self.pools.follow(view)
+        self.services.see(view)
+        if (before.version, before.sql_mode) != (view.version, view.sql_mode):
+            for session in self.services.sessions.values():
+                session.context_changed()
+
+    def _server_failed(self, name: str) -> None:
+        self.monitor.report(name)
+
+    # --- signals ----------------------------------------------------------------------------------------------
+
+    def _install_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ended.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self.tasks.start(self._reload(), "reload"))
+
+    async def _reload(self) -> None:
+        """Take over the configuration as it is now, whole or not at all."""
+        async with self._reloading:
+            self.notifier.reloading()
+            try:
+                config = load(self.path)
+                accounts, tls = _admission_of(config)
+                password = resolve_secret(config.monitor.password)
+                if config.listen.http != self.config.listen.http:
+                    raise ConfigFault([f"{self.path}: listen.http: changes need a restart"])
+                await self.listeners.open(config.listen.mysql)
+            except ConfigFault as error:
+                for fault in error.faults:
+                    log.error("reload refused: %s", fault)
+                self.notifier.ready("reload refused; the old configuration goes on")
+                return
+            services = self.services
+            self.config = services.config = config
+            services.accounts, services.tls = accounts, tls
+            services.admission.reconfigure(config.limits)
+            logs.set_up(config.log)
+            self.pools.configure(config)
+            await self.monitor.reconfigure(config.servers, config.monitor, password=password)
+            log.info("reloaded %s", self.path)
+            self.notifier.ready(f"listening on {', '.join(config.listen.mysql)}")
+
+    async def _drain(self) -> None:
+        """No new clients; those who are here end when they may, or are ended at the deadline."""
+        services = self.services
+        services.draining = True
+        log.info("draining: %d clients", len(services.sessions))
+        self.notifier.stopping(f"draining {len(services.sessions)} clients")
+        self.listeners.close()
+        for session in list(services.sessions.values()):
+            if session.login_packets is not None or (not session.busy and not session.must_stay()):
+                lifecycle.shut_down(session)
+        deadline = asyncio.get_running_loop().time() + self.config.limits.drain_timeout
+        while services.sessions and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(TICK)
+        if services.sessions:
+            log.warning("drain_timeout: %d clients are closed", len(services.sessions))
+        for session in list(services.sessions.values()):
+            lifecycle.shut_down(session)
+
+    # --- the daemon's heartbeat -------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        turn = 0
+        while True:
+            await asyncio.sleep(TICK)
+            turn += 1
+            sweep(self.services, loop.time())
+            if turn % _SWEEPS_PER_POOL_SWEEP == 0:
+                self.pools.sweep(loop.time())
+
+    async def _sign_of_life(self) -> None:
+        if self.notifier.watchdog is None:
+            return
+        while True:
+            self.notifier.alive()
+            await asyncio.sleep(self.notifier.watchdog)
+
+
+def _admission_of(config: Config) -> tuple[Accounts, ssl.SSLContext | None]:
+    """What a reload may fail at besides the file itself.
+
+    Raises:
+        ConfigFault: a secret or a certificate cannot be used.
+    """
+    accounts = Accounts.from_config(config, resolve_secret)
+    try:
+        tls = None if config.tls is None else server_context(config.tls.certificate, config.tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigFault([f"tls: {error}"]) from error
+    return accounts, tls

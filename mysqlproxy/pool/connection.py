@@ -1,0 +1,182 @@
+"""One connection to a server: its socket, the walker of its answers, and what state it is in.
+
+Made, lent, reset and closed by ``pool.pool``; a session that has borrowed it sends statements through it and keeps
+``keep`` true to what it knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from mysqlproxy.config.schema import Server
+from mysqlproxy.errors import ProxyError, ServerFault
+from mysqlproxy.pool.exchange import Command, Reply
+from mysqlproxy.pool.keep import Keep
+from mysqlproxy.pool.login import Identity, change_user
+from mysqlproxy.pool.wire import ServerWire
+from mysqlproxy.protocol import response
+from mysqlproxy.protocol.capabilities import SSL
+from mysqlproxy.protocol.commands import Command as Code
+from mysqlproxy.protocol.handshake import Greeting
+from mysqlproxy.protocol.response import ResponseWalker
+
+# All that a session needs to know of what its statements change, reported in the OK packets.
+_TRACKERS_MARIADB = b"SET session_track_system_variables='*',session_track_schema=1"
+_TRACKERS_MYSQL = (
+    b"SET session_track_system_variables='*',session_track_schema=1,session_track_gtids='OWN_GTID'"
+)
+
+
+class Owner(Protocol):
+    """Who has borrowed a connection."""
+
+    def connection_closed(self, connection: ServerConnection) -> None:
+        """The connection broke; it is no longer the owner's."""
+
+    def connection_taken(self, connection: ServerConnection) -> Callable[[list[bytes]], None] | None:
+        """The pool takes the idle connection back; the owner forgets it.
+
+        Returns:
+            None, or who wants the packets that answer ``SELECT LAST_INSERT_ID()`` before it is reset (an empty list
+            when that failed).
+        """
+
+
+class ServerConnection(ServerWire):
+    """One connection to a server.
+
+    Attributes:
+        server: its configuration.
+        epoch: of the cluster's view when it was made or last found right.
+        incarnation: of the server when it was made.
+        identity: who it is logged in as.
+        owner: the session that has it, or None.
+        keep: why the owner must keep it.
+        running: a statement of the owner runs on it.
+        pinging: the task that keeps it alive, while it waits for the answer; a statement waits for that first.
+        schema: the default schema as bytes, or None.
+        synced: version of the owner's state that it has; -1: none.
+        created, idle_since: loop time of its login, and of its coming into the pool.
+        status: the last status flags.
+        statements: the owner's prepared-statement ids -> ids on this connection.
+        bound: the owner's prepared-statement ids whose parameter types this connection knows.
+        cursors: the owner's prepared-statement ids that have a cursor open here.
+        was_manager: whether its server was the manager when the owner got it.
+        inserted: a statement may have set LAST_INSERT_ID() here.
+        caught_up: the owner's count of writes that the server is known to have applied.
+        waiting, wake: who waits for a connection to this server, and how to tell them that this one is free.
+    """
+
+    def __init__(self, server: Server, epoch: int, incarnation: int) -> None:
+        super().__init__()
+        self.server = server
+        self.name = server.name
+        self.epoch = epoch
+        self.incarnation = incarnation
+        self.identity: Identity | None = None
+        self.owner: Owner | None = None
+        self.on_gone: Callable[[ServerConnection], None] | None = None
+        self.keep = Keep.NONE
+        self.running = False
+        self.pinging: asyncio.Task[None] | None = None
+        self.schema: bytes | None = None
+        self.synced = -1
+        self.status = 0
+        self.statements: dict[int, int] = {}
+        self.bound: set[int] = set()
+        self.cursors: set[int] = set()
+        self.was_manager = False
+        self.inserted = False
+        self.caught_up = -1
+        self.waiting: Sequence[object] = ()
+        self.wake: Callable[[], None] = lambda: None
+        self.created = 0.0
+        self.idle_since = 0.0
+        self.capabilities = 0
+        self.thread_id = 0
+        self.mariadb = True
+        self.plugin = ""
+        self.nonce = b""
+        self.walker: ResponseWalker
+
+    def logged_in(self, greeting: Greeting, identity: Identity, capabilities: int, now: float) -> None:
+        self.identity = identity
+        self.capabilities = capabilities
+        self.thread_id = greeting.connection_id
+        self.mariadb = "MariaDB" in greeting.version
+        self.plugin = greeting.plugin
+        self.nonce = greeting.nonce
+        self.created = self.last_used = now
+        self.walker = ResponseWalker(capabilities)
+
+    async def command(self, payload: bytes, form: int = response.OK) -> Reply:
+        """One of the daemon's own commands; an ERR is in the reply. Bounded by the caller, aborted when cut short."""
+        try:
+            reply = await Command(self, self.walker).run(payload, form)
+        except BaseException:
+            self.abort()  # cut short: its answer may still come and belongs to nobody
+            raise
+        self.last_used = asyncio.get_running_loop().time()
+        return reply
+
+    async def query(self, text: bytes) -> Reply:
+        """One of the daemon's own statements."""
+        attributes = b"\x00\x01" if self.capabilities & (1 << 27) else b""  # QUERY_ATTRIBUTES: none
+        return await self.command(bytes((Code.QUERY,)) + attributes + text, response.QUERY)
+
+    async def ping(self) -> None:
+        """COM_PING, so that the server does not take it for abandoned."""
+        await self.command(bytes((Code.PING,)))
+
+    async def track(self) -> None:
+        """Switch the trackers on; every new login and every reset forgets them."""
+        (await self.query(_TRACKERS_MARIADB if self.mariadb else _TRACKERS_MYSQL)).raise_error()
+
+    async def reset(self, identity: Identity) -> None:
+        """Make it what a new login of ``identity`` without a schema would be.
+
+        Raises:
+            ServerFault, MalformedPacket: then it is closed.
+        """
+        try:
+            secure = bool(self.capabilities & SSL)
+            await change_user(self, identity, self.capabilities, self.nonce, self.plugin, secure)
+        except BaseException:
+            self.abort()
+            raise
+        self.identity = identity
+        self.keep = Keep.NONE
+        self.schema = None
+        self.synced = -1
+        self.statements = {}
+        self.bound = set()
+        self.cursors = set()
+        self.inserted = False
+        self.caught_up = -1
+        await self.track()
+
+    async def use(self, schema: bytes) -> None:
+        """Make ``schema`` the default.
+
+        Raises:
+            ServerFault: 1049, 1044: the server's own refusal; the connection stays as it was.
+        """
+        (await self.command(bytes((Code.INIT_DB,)) + schema)).raise_error()
+        self.schema = schema
+
+    def gone(self) -> None:
+        if self.on_gone is not None:
+            self.on_gone(self)
+
+
+def fault_of(error: BaseException) -> ServerFault:
+    """What a failed attempt to reach a server means to a client: never an address, never a secret."""
+    if isinstance(error, ServerFault):
+        return error
+    if isinstance(error, TimeoutError):
+        return ServerFault("The server did not answer in time")
+    if isinstance(error, ProxyError):
+        return ServerFault("The server broke the protocol")
+    return ServerFault("Can't connect to server")

@@ -1,0 +1,41 @@
+"""Why a session must keep its connection to a server.
+
+Set by the session after each statement, read by the pool when somebody waits for a connection: with no reason the
+pool may hand it, reset, to another session. Each reason has a provable end, or lasts until the session is reset.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+
+
+class Keep(IntFlag):
+    NONE = 0
+    TRANSACTION = 1  # by the server's status flags
+    AUTOCOMMIT_OFF = 2  # the next statement begins a transaction that this connection's settings apply to
+    ONE_TRANSACTION = 4  # SET TRANSACTION holds for the next transaction
+    TEMPORARY_TABLE = 8
+    TABLE_LOCK = 16
+    NAMED_LOCK = 32
+    USER_VARIABLES = 64
+    PREPARED = 128  # PREPARE by name
+    CURSOR = 256
+    LONG_DATA = 512  # parameter data sent ahead of an EXECUTE
+    WARNINGS = 1024  # the last statement's warnings can still be asked for
+    UNTRACKED = 2048  # state that nobody reports
+
+
+# While one of these holds, the session's every statement runs on this connection. The other reasons keep the
+# connection for the statements that need it and let plain reads go elsewhere.
+STAY = (
+    Keep.TRANSACTION
+    | Keep.AUTOCOMMIT_OFF
+    | Keep.ONE_TRANSACTION
+    | Keep.TEMPORARY_TABLE
+    | Keep.TABLE_LOCK
+    | Keep.NAMED_LOCK
+    | Keep.UNTRACKED
+)
+
+# A connection with one of these cannot be replaced by another one without the client noticing.
+IRREPLACEABLE = Keep(sum(Keep)) & ~(Keep.WARNINGS | Keep.AUTOCOMMIT_OFF)

@@ -1,0 +1,169 @@
+"""Log in to a server, and become somebody else on an open connection (COM_CHANGE_USER, the daemon's reset).
+
+Called by the pool. ``pool.server_auth`` decides the bytes of each method; here is the dialogue around it.
+
+Connection phase: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+
+from mysqlproxy.config.schema import Server
+from mysqlproxy.errors import MalformedPacket, ServerFault
+from mysqlproxy.net.tls import TlsTransport
+from mysqlproxy.pool.exchange import Packets
+from mysqlproxy.pool.server_auth import ServerAuth
+from mysqlproxy.pool.wire import ServerWire
+from mysqlproxy.protocol.capabilities import CONNECT_WITH_DB, SSL, for_server
+from mysqlproxy.protocol.credentials import ServerCredential
+from mysqlproxy.protocol.handshake import (
+    ChangeUser,
+    Greeting,
+    HandshakeResponse,
+    build_ssl_request,
+    parse_auth_switch,
+    parse_greeting,
+)
+from mysqlproxy.protocol.packets import Ok, parse_err, parse_ok
+
+OK, MORE, SWITCH, ERR = 0x00, 0x01, 0xFE, 0xFF
+_CHANGE_USER = b"\x11"
+_MAX_STEPS = 8  # a server that never ends its questions is broken
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a connection belongs to, and how its bytes look. Equal identities may use each other's connections.
+
+    Attributes:
+        credential: the account on the server.
+        capabilities: what the client agreed to (``protocol.capabilities.negotiate``).
+        charset: collation id the client named at its login.
+        attributes: connection attributes, shown in performance_schema.session_connect_attrs.
+    """
+
+    credential: ServerCredential
+    capabilities: int
+    charset: int
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+async def login(
+    wire: ServerWire,
+    identity: Identity,
+    server: Server,
+    tls: ssl.SSLContext | None,
+    schema: bytes | None = None,
+) -> tuple[Greeting, int, Ok]:
+    """The whole login on a fresh socket. The caller bounds the time and aborts the wire when this raises.
+
+    Returns:
+        the greeting, the capabilities in force, and the OK that ended the login.
+
+    Raises:
+        ServerFault: with the server's own number when it refused.
+        MalformedPacket: it broke the protocol.
+    """
+    packets = Packets(wire)
+    greeting = parse_greeting(await packets.read())
+    capabilities = for_server(identity.capabilities, greeting.capabilities)
+    if schema is not None:
+        capabilities |= CONNECT_WITH_DB
+    if tls is not None and greeting.capabilities & SSL:
+        capabilities |= SSL
+        packets.write(build_ssl_request(capabilities, 1 << 30, identity.charset))
+        packets.end()
+        await _start_tls(wire, tls, _host_of(server))
+    elif server.tls in ("required", "verify"):
+        raise ServerFault(f"server {server.name} offers no TLS, which its configuration requires")
+    auth = ServerAuth(identity.credential, secure=bool(capabilities & SSL))
+    response = HandshakeResponse(
+        capabilities=capabilities,
+        max_packet=1 << 30,
+        charset=identity.charset,
+        user=identity.credential.user.encode(),
+        auth=auth.initial(greeting.plugin, greeting.nonce),
+        schema=schema,
+        plugin=greeting.plugin,
+        attributes=dict(identity.attributes),
+    )
+    packets.write(response.build())
+    return greeting, capabilities, await _finish(packets, auth, capabilities)
+
+
+async def change_user(
+    wire: ServerWire, identity: Identity, capabilities: int, nonce: bytes, plugin: str, secure: bool
+) -> Ok:
+    """Make an open connection what a new login of ``identity`` without a schema would be.
+
+    COM_RESET_CONNECTION would be cheaper, but MariaDB's keeps the default schema, and neither server's restores the
+    charset of the login; COM_CHANGE_USER leaves nothing of the last session behind.
+
+    Args:
+        nonce, plugin: of the server's greeting.
+
+    Raises:
+        ServerFault: the server refused; the connection is closed then.
+    """
+    auth = ServerAuth(identity.credential, secure=secure)
+    request = ChangeUser(
+        user=identity.credential.user.encode(),
+        auth=auth.initial(plugin, nonce),
+        schema=b"",
+        charset=identity.charset,
+        plugin=plugin,
+        attributes=dict(identity.attributes),
+    )
+    packets = Packets(wire)
+    payload = request.build(capabilities)
+    packets.write(payload if payload[:1] == _CHANGE_USER else _CHANGE_USER + payload)
+    return await _finish(packets, auth, capabilities)
+
+
+async def _finish(packets: Packets, auth: ServerAuth, capabilities: int) -> Ok:
+    for _ in range(_MAX_STEPS):
+        payload = await packets.read()
+        match payload[0] if payload else ERR:
+            case 0x00:
+                packets.end()
+                return parse_ok(payload, capabilities)
+            case 0xFF:
+                err = parse_err(payload, capabilities)
+                raise ServerFault(err.message, errno=err.errno, sqlstate=err.sqlstate)
+            case 0xFE:
+                plugin, nonce = parse_auth_switch(payload)
+                packets.write(auth.switch(plugin, nonce))
+            case 0x01:
+                answer = auth.more(payload[1:])
+                if answer is not None:
+                    packets.write(answer)
+            case _:
+                raise MalformedPacket("an unknown packet during a server's login")
+    raise MalformedPacket("a server's login does not end")
+
+
+async def _start_tls(wire: ServerWire, context: ssl.SSLContext, host: str) -> None:
+    assert wire.transport is not None
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def handshake(error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(ServerFault(f"TLS with the server failed: {type(error).__name__}"))
+
+    wire.transport = TlsTransport(
+        wire.transport, wire, context, server_side=False, server_hostname=host, on_handshake=handshake
+    )
+    wire.transport.start()
+    await done
+
+
+def _host_of(server: Server) -> str:
+    host, _, _ = server.address.rpartition(":")
+    return host.strip("[]")

@@ -1,0 +1,329 @@
+"""The connections to one server: opened, lent, taken back, reset, kept alive and closed, never more than configured.
+
+The session engine acquires one for a statement and keeps it as long as nobody waits for one. When all are lent, the
+one that has been idle longest in a session with no reason to keep it is taken away and reset for whoever waits; the
+order of waiting is the order of coming, and waiting has a deadline. In doubt a connection is closed, never reused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import Callable
+
+from mysqlproxy.config.addresses import parse_address
+from mysqlproxy.config.schema import Limits, Server
+from mysqlproxy.errors import ProxyError, ServerFault, TooManyConnections
+from mysqlproxy.net.tasks import Tasks
+from mysqlproxy.pool.connection import Owner, ServerConnection, fault_of
+from mysqlproxy.pool.keep import Keep
+from mysqlproxy.pool.login import Identity, login
+
+log = logging.getLogger("mysqlproxy.pool")
+
+
+class ServerPool:
+    """All connections to one server.
+
+    Attributes:
+        server: its configuration; replaced by a reload.
+        waiting: acquirers in the order they came; sessions look here when a statement ends.
+        epoch, incarnation, wait_timeout: of the cluster's view, kept by ``pool.pools``.
+    """
+
+    def __init__(self, server: Server, limits: Limits, tls: ssl.SSLContext | None, tasks: Tasks) -> None:
+        self.server = server
+        self.limits = limits
+        self.tls = tls
+        self.epoch = 0
+        self.incarnation = 0
+        self.wait_timeout = 28800.0  # seconds, the servers' default until the monitor has asked
+        self.waiting: deque[asyncio.Future[None]] = deque()
+        self._tasks = tasks
+        self._idle: list[ServerConnection] = []  # the most recently used is last
+        self._lent: dict[ServerConnection, None] = {}
+        self._opening = 0
+        self._resetting = 0
+        self.closed = False
+        self.on_failure: Callable[[str], None] = lambda name: None
+        self.on_wait: Callable[[float], None] = lambda seconds: None
+
+    @property
+    def total(self) -> int:
+        return len(self._idle) + len(self._lent) + self._opening + self._resetting
+
+    def counts(self) -> dict[str, int]:
+        """By state: used, idle (lent ones that run nothing included), connecting."""
+        used = sum(1 for connection in self._lent if connection.running)
+        return {
+            "used": used,
+            "idle": len(self._idle) + len(self._lent) - used,
+            "connecting": self._opening + self._resetting,
+        }
+
+    async def acquire(self, owner: Owner, identity: Identity) -> ServerConnection:
+        """A connection logged in as ``identity``, lent to ``owner``, with no schema and no state but the login's,
+        or with the schema of an earlier login of the same kind (``connection.schema`` tells).
+
+        Raises:
+            TooManyConnections: none became free within [limits] pool_wait.
+            ServerFault: the server cannot be reached or refuses the login.
+        """
+        async with asyncio.timeout(self.limits.pool_wait) as deadline:
+            try:
+                return await self._acquire(owner, identity, deadline)
+            except TimeoutError:
+                if deadline.expired():
+                    raise TooManyConnections("Too many connections: none to the server became free") from None
+                raise
+
+    async def _acquire(self, owner: Owner, identity: Identity, deadline: asyncio.Timeout) -> ServerConnection:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        place: asyncio.Future[None] | None = None
+        try:
+            while True:
+                if self.closed:
+                    raise ServerFault("The server was removed from the configuration")
+                first = not self.waiting or self.waiting[0] is place
+                if first and self._free_place():
+                    if place is not None:
+                        self.waiting.popleft()
+                        self.on_wait(loop.time() - began)
+                        place = None
+                    deadline.reschedule(None)  # from here on the connect timeout rules
+                    connection = await self._make(identity)
+                    if connection is not None:
+                        return self._lend(connection, owner)
+                    continue
+                if place is None or place.done():
+                    replacement: asyncio.Future[None] = loop.create_future()
+                    if place is None:
+                        self.waiting.append(replacement)
+                    else:
+                        self.waiting[0] = replacement
+                    place = replacement
+                await place
+        finally:
+            if place is not None and place in self.waiting:
+                self.waiting.remove(place)
+            self.wake()
+
+    def _free_place(self) -> bool:
+        return bool(self._idle) or self.total < self.server.max_connections or self._victim() is not None
+
+    async def _make(self, identity: Identity) -> ServerConnection | None:
+        """An idle one, a new one, or one taken from an idle session; None when it broke on the way: try again."""
+        connection = self._take_idle(identity)
+        if connection is None and self.total >= self.server.max_connections:
+            if self._idle:
+                self._idle.pop(0).close()  # of other capabilities: its place is needed
+            elif (victim := self._victim()) is not None:
+                connection = await self._take_away(victim, identity)
+                if connection is None:
+                    return None
+        if connection is None:
+            return await self._open(identity)
+        if connection.identity == identity:
+            return connection
+        return await self._reset(connection, identity)
+
+    def _take_idle(self, identity: Identity) -> ServerConnection | None:
+        other = None
+        for index in range(len(self._idle) - 1, -1, -1):
+            connection = self._idle[index]
+            if connection.identity == identity:
+                return self._idle.pop(index)
+            if (
+                other is None
+                and connection.identity is not None
+                and connection.identity.capabilities == identity.capabilities
+            ):
+                other = index
+        return None if other is None else self._idle.pop(other)
+
+    def _victim(self) -> ServerConnection | None:
+        """The lent connection that has been idle longest and that its session has no reason to keep."""
+        free = [c for c in self._lent if not c.running and c.consumer is None and c.keep is Keep.NONE]
+        return min(free, key=lambda c: c.last_used, default=None)
+
+    async def _take_away(self, victim: ServerConnection, identity: Identity) -> ServerConnection | None:
+        owner = victim.owner
+        assert owner is not None
+        del self._lent[victim]
+        recall = owner.connection_taken(victim)
+        victim.owner = None
+        if recall is not None:
+            self._resetting += 1
+            try:
+                async with asyncio.timeout(self.limits.connect_timeout):
+                    recall((await victim.query(b"SELECT LAST_INSERT_ID()")).packets())
+            except (ProxyError, TimeoutError):
+                recall([])
+                return None
+            finally:
+                self._resetting -= 1
+        if victim.identity is None or victim.identity.capabilities != identity.capabilities:
+            victim.close()
+            return None
+        return await self._reset(victim, identity)
+
+    async def _reset(self, connection: ServerConnection, identity: Identity) -> ServerConnection | None:
+        self._resetting += 1
+        try:
+            async with asyncio.timeout(self.limits.connect_timeout):
+                await connection.reset(identity)
+        except (ProxyError, TimeoutError) as error:
+            log.info("server %s: a reset failed (%s); the connection is closed", self.server.name, error)
+            return None
+        finally:
+            self._resetting -= 1
+        return connection
+
+    async def _open(self, identity: Identity) -> ServerConnection:
+        self._opening += 1
+        try:
+            return await self.connect(identity)
+        finally:
+            self._opening -= 1
+
+    async def connect(self, identity: Identity) -> ServerConnection:
+        """A new connection, logged in and tracking; counted by the caller, belonging to nobody yet.
+
+        Raises:
+            ServerFault: with the server's own number when it refused.
+        """
+        loop = asyncio.get_running_loop()
+        connection = ServerConnection(self.server, self.epoch, self.incarnation)
+        connection.on_gone = self._gone
+        connection.waiting = self.waiting
+        connection.wake = self.wake
+        try:
+            async with asyncio.timeout(self.limits.connect_timeout):
+                address = parse_address(self.server.address)
+                if address.path:
+                    await loop.create_unix_connection(lambda: connection, address.path)
+                else:
+                    await loop.create_connection(lambda: connection, address.host, address.port)
+                greeting, capabilities, _ = await login(connection, identity, self.server, self.tls)
+                connection.logged_in(greeting, identity, capabilities, loop.time())
+                await connection.track()
+        except (OSError, ProxyError, TimeoutError) as error:
+            connection.abort()
+            fault = fault_of(error)
+            if fault is not error or fault.errno == ServerFault.default_errno:
+                self.on_failure(self.server.name)
+            log.info("server %s: no connection: %s: %s", self.server.name, type(error).__name__, error)
+            raise fault from error
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    def _lend(self, connection: ServerConnection, owner: Owner) -> ServerConnection:
+        connection.owner = owner
+        connection.synced = -1
+        self._lent[connection] = None
+        return connection
+
+    def release(self, connection: ServerConnection) -> None:
+        """The owner is done with it for good. It is reset, which rolls back and unlocks at once, then idle."""
+        connection.owner = None
+        if self._lent.pop(connection, self) is self or connection.closed:
+            return self.wake()
+        if connection.running or self.closed or self._too_old(connection):
+            connection.consumer = None
+            connection.close()
+            return self.wake()
+        self._tasks.start(self._release(connection), f"reset {self.server.name}")
+        return None
+
+    async def _release(self, connection: ServerConnection) -> None:
+        assert connection.identity is not None
+        if connection.pinging is not None:
+            await asyncio.wait([connection.pinging])
+        reset = await self._reset(connection, connection.identity)
+        if reset is not None and not reset.closed:
+            if self.closed or connection.incarnation != self.incarnation:
+                reset.close()
+            else:
+                reset.idle_since = reset.last_used
+                self._idle.append(reset)
+        self.wake()
+
+    def wake(self) -> None:
+        """Something became free: the first in the queue looks."""
+        if self.waiting and not self.waiting[0].done() and self._free_place():
+            self.waiting[0].set_result(None)
+
+    def _gone(self, connection: ServerConnection) -> None:
+        owner, connection.owner = connection.owner, None
+        self._lent.pop(connection, None)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if owner is not None:
+            owner.connection_closed(connection)
+        self.wake()
+
+    def _too_old(self, connection: ServerConnection) -> bool:
+        age = asyncio.get_running_loop().time() - connection.created
+        return age > self.limits.server_connection_max_age
+
+    def sweep(self, now: float) -> None:
+        """Close what is too old or idle too long, and ping what the server would soon close; called every second."""
+        for connection in list(self._idle):
+            idle = now - connection.idle_since
+            if idle > self.limits.server_connection_max_idle or self._too_old(connection):
+                self._idle.remove(connection)
+                connection.close()
+            elif now - connection.last_used > self.wait_timeout / 2:
+                self._idle.remove(connection)
+                self._resetting += 1
+                self._tasks.start(self._ping_idle(connection), f"ping {self.server.name}")
+        for connection in list(self._lent):
+            if connection.running or connection.consumer is not None or connection.pinging is not None:
+                continue
+            if now - connection.last_used > self.wait_timeout / 2:
+                connection.pinging = self._tasks.start(self._ping(connection), f"ping {self.server.name}")
+
+    async def _ping(self, connection: ServerConnection) -> None:
+        try:
+            async with asyncio.timeout(self.limits.connect_timeout):
+                await connection.ping()
+        except (ProxyError, TimeoutError):
+            pass  # aborted: its owner is told by connection_closed
+        finally:
+            connection.pinging = None
+
+    async def _ping_idle(self, connection: ServerConnection) -> None:
+        try:
+            await self._ping(connection)
+        finally:
+            self._resetting -= 1
+        if not connection.closed:
+            self._idle.insert(0, connection)
+        self.wake()
+
+    def drain(self) -> None:
+        """Close the idle ones, and take back those that no session must keep (maintenance)."""
+        for connection in [*self._idle, *self._lent]:
+            if connection.running or connection.keep is not Keep.NONE or connection.consumer is not None:
+                continue
+            connection.close()
+
+    def abort_all(self) -> None:
+        """The server is gone, or another one now: nothing on its connections can be trusted to end."""
+        for connection in [*self._idle, *self._lent]:
+            connection.abort()
+
+    def shut(self) -> None:
+        """No more connections; the idle ones are closed, the lent ones when their sessions let go."""
+        self.closed = True
+        for connection in list(self._idle):
+            connection.close()
+        self._idle.clear()
+        for place in self.waiting:
+            if not place.done():
+                place.set_result(None)

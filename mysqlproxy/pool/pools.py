@@ -1,0 +1,165 @@
+"""All server pools, kept true to the configuration and to the cluster's view; and KILL on a server.
+
+The one thing of this package that sessions are given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Mapping
+
+from mysqlproxy.cluster.view import ClusterView
+from mysqlproxy.config.schema import Config, Limits, Server
+from mysqlproxy.errors import ProxyError, ServerFault
+from mysqlproxy.net.tasks import Tasks
+from mysqlproxy.net.tls import client_context
+from mysqlproxy.pool.connection import ServerConnection
+from mysqlproxy.pool.login import Identity
+from mysqlproxy.pool.pool import ServerPool
+
+log = logging.getLogger("mysqlproxy.pool")
+
+_KILLS_AT_ONCE = 16  # beyond max_connections: a full server must still be able to lose a statement
+
+
+def server_tls(server: Server) -> ssl.SSLContext | None:
+    """The TLS context of a server's configuration, None when it is off."""
+    if server.tls == "off":
+        return None
+    return client_context(server.tls, server.tls_ca, server.tls_certificate, server.tls_key)
+
+
+class Pools:
+    """Server name -> its pool.
+
+    Attributes:
+        in_use: server name -> connections that run a client's statement now.
+    """
+
+    def __init__(self, on_failure: Callable[[str], None], on_wait: Callable[[float], None]) -> None:
+        self.in_use: dict[str, int] = {}
+        self._pools: dict[str, ServerPool] = {}
+        self._tasks = Tasks()
+        self._on_failure = on_failure
+        self._on_wait = on_wait
+        self._kills = asyncio.Semaphore(_KILLS_AT_ONCE)
+
+    def __getitem__(self, name: str) -> ServerPool:
+        try:
+            return self._pools[name]
+        except KeyError:
+            raise ServerFault("The server was removed from the configuration") from None
+
+    def get(self, name: str) -> ServerPool | None:
+        return self._pools.get(name)
+
+    def configure(self, config: Config) -> None:
+        """Servers come, change and go; a changed address or TLS setting starts a pool anew."""
+        wanted = {server.name: server for server in config.servers}
+        for name, server in wanted.items():
+            old = self._pools.get(name)
+            if old is not None and _same_place(old.server, server):
+                old.server, old.limits = server, config.limits
+                continue
+            if old is not None:
+                self._retire(old)
+            self._pools[name] = self._make(server, config.limits)
+            self.in_use.setdefault(name, 0)
+        for name in [name for name in self._pools if name not in wanted]:
+            self._retire(self._pools.pop(name))
+            self.in_use.pop(name, None)
+
+    def _make(self, server: Server, limits: Limits) -> ServerPool:
+        pool = ServerPool(server, limits, server_tls(server), self._tasks)
+        pool.on_failure = self._on_failure
+        pool.on_wait = self._on_wait
+        return pool
+
+    def _retire(self, pool: ServerPool) -> None:
+        pool.shut()
+        pool.drain()
+
+    def follow(self, view: ClusterView) -> None:
+        """The view has changed: what was opened to a server that is gone or another one now is dropped."""
+        for name, pool in self._pools.items():
+            server = view.by_name.get(name)
+            if server is None:
+                continue
+            pool.epoch = view.epoch
+            pool.wait_timeout = server.wait_timeout
+            if server.up and pool.incarnation != server.incarnation:
+                if pool.incarnation:
+                    pool.abort_all()
+                pool.incarnation = server.incarnation
+            elif not server.up and server.version:
+                pool.abort_all()
+            if server.maintenance:
+                pool.drain()
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """(server, state) -> connections; the states are used, idle, connecting."""
+        return {
+            (name, state): count
+            for name, pool in self._pools.items()
+            for state, count in pool.counts().items()
+        }
+
+    def sweep(self, now: float) -> None:
+        for pool in self._pools.values():
+            pool.sweep(now)
+
+    def kill(self, connection: ServerConnection, *, then_drop: bool = False) -> asyncio.Task[None]:
+        """Kill the statement that runs on a connection, from another one.
+
+        Until that is done the connection counts as busy, so that the KILL can hit no later statement.
+
+        Args:
+            then_drop: nobody wants the connection any more: it is closed afterwards.
+        """
+        task = self._tasks.start(self._kill(connection, then_drop), f"kill on {connection.name}")
+        connection.pinging = task
+        return task
+
+    async def _kill(self, connection: ServerConnection, then_drop: bool) -> None:
+        try:
+            if not connection.closed and connection.identity is not None:
+                await self.kill_as(connection.identity, connection)
+        except (ProxyError, TimeoutError) as error:
+            log.warning("server %s: a statement could not be killed: %s", connection.name, error)
+        finally:
+            connection.pinging = None
+            if then_drop:
+                connection.abort()
+
+    async def kill_as(self, identity: Identity, connection: ServerConnection) -> None:
+        """Kill what runs on somebody else's connection, if the server lets ``identity`` do that.
+
+        Raises:
+            ServerFault: the server's refusal.
+        """
+        async with self._kills:
+            helper = await self[connection.name].connect(identity)
+            try:
+                async with asyncio.timeout(self[connection.name].limits.connect_timeout):
+                    (await helper.query(b"KILL QUERY %d" % connection.thread_id)).raise_error()
+            finally:
+                helper.close()
+
+    async def close(self) -> None:
+        """Drop everything; awaits what is under way."""
+        await self._tasks.close(timeout=2.0)
+        for pool in self._pools.values():
+            pool.shut()
+            pool.abort_all()
+
+
+def _same_place(old: Server, new: Server) -> bool:
+    settings: Mapping[str, object] = {
+        "max_connections": 0,
+        "weight": 0,
+        "maintenance": False,
+        "role": "worker",
+    }
+    return old.model_copy(update=dict(settings)) == new.model_copy(update=dict(settings))

@@ -1,0 +1,89 @@
+"""The socket of a connection to a server: who gets its bytes now, and what happens when it breaks.
+
+Bytes go to the one consumer installed at the moment: a session's relay, or one of the daemon's own exchanges
+(``pool.exchange``). With no consumer the connection is idle, and any byte or end of it means that it must not be
+used again: MySQL sends an unsolicited ERR 4031 before it closes an idle connection, which would otherwise be taken
+for the answer to the next statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+
+class Consumer(Protocol):
+    """Who is told what the server sends."""
+
+    def server_data(self, data: bytes) -> None: ...
+    def server_lost(self, error: Exception | None) -> None: ...
+    def server_writable(self, writable: bool) -> None: ...
+
+
+class ServerWire(asyncio.Protocol):
+    """One socket to a server.
+
+    Attributes:
+        consumer: who gets what arrives; None while idle.
+        closed: nothing can be sent any more.
+        last_used: loop time of the last exchange, seconds.
+    """
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.consumer: Consumer | None = None
+        self.closed = False
+        self.last_used = 0.0
+        self.writable = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        consumer = self.consumer
+        if consumer is None:
+            self.abort()  # unasked for: never to be taken for an answer
+            return
+        consumer.server_data(data)
+
+    def eof_received(self) -> bool:
+        return False  # close: a server that stopped sending has stopped answering
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        consumer, self.consumer = self.consumer, None
+        if consumer is not None:
+            consumer.server_lost(exc)
+        self.gone()
+
+    def gone(self) -> None:
+        """Called once, when the socket is closed, whoever closed it."""
+
+    def pause_writing(self) -> None:
+        self.writable = False
+        if self.consumer is not None:
+            self.consumer.server_writable(False)
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        if self.consumer is not None:
+            self.consumer.server_writable(True)
+
+    def send(self, data: bytes) -> None:
+        """Write; a broken socket is reported through ``connection_lost``, never here."""
+        if self.transport is not None and not self.closed:
+            self.transport.write(data)
+
+    def abort(self) -> None:
+        """Drop the connection at once; ``connection_lost`` follows."""
+        self.closed = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def close(self) -> None:
+        """Say COM_QUIT and close."""
+        if self.closed or self.transport is None:
+            return
+        self.closed = True
+        self.transport.write(b"\x01\x00\x00\x00\x01")
+        self.transport.close()

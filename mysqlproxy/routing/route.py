@@ -1,0 +1,116 @@
+"""Where a statement goes, and why. Called by the session engine for each statement and by ``explain``.
+
+Pure: a verdict, what the session says of itself, and the view of the cluster give a server and a reason. The order
+of the questions is the product's promise, so it stands in one function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from mysqlproxy.cluster.view import ClusterView, ServerView
+from mysqlproxy.config.schema import Consistency, Strategy
+from mysqlproxy.errors import NoServer
+from mysqlproxy.routing.strategies import CHOOSE, Balance
+from mysqlproxy.sql.verdict import Effect, Kind, Needs, Verdict
+
+
+class Why(Enum):
+    """The reason for a choice. The values are the ``reason`` label of reads that stayed on the manager."""
+
+    WRITE = "write"
+    KEPT = "kept"  # the session must stay on its connection: transaction, lock, temporary table, ...
+    STRATEGY = "strategy"
+    DIRECT = "direct"
+    NO_WORKER = "no_worker"
+    CONSISTENCY = "consistency"
+    POSITION_UNKNOWN = "position_unknown"
+    BEHIND = "behind"
+    LAST_STATEMENT = "last_statement"
+    LAST_INSERT = "last_insert"
+    NO_MANAGER = "no_manager"  # session state set on a reader while the manager is gone
+
+
+@dataclass(slots=True)
+class Stay:
+    """What the session says of itself: why it cannot leave the manager, or must go back to one connection.
+
+    Attributes:
+        server: name of the server whose connection it must stay on, "" when free.
+        manager_reads: a reason why its reads go to the manager, or None.
+        last_server: name of the server that ran its last statement, "" when none or given up.
+    """
+
+    server: str = ""
+    manager_reads: Why | None = None
+    last_server: str = ""
+
+
+_SESSION_STATE = Effect.VARIABLES | Effect.SCHEMA
+
+
+def route(
+    verdict: Verdict,
+    view: ClusterView,
+    stay: Stay,
+    strategy: Strategy,
+    consistency: Consistency,
+    balance: Balance,
+    excluded: frozenset[str] = frozenset(),
+) -> tuple[ServerView, Why]:
+    """The server for a statement.
+
+    Args:
+        excluded: names of servers that were tried for this statement and failed.
+
+    Raises:
+        NoServer: no server can take it now; the message says why.
+    """
+    if stay.server:
+        return _by_name(view, stay.server), Why.KEPT
+    if verdict.needs is Needs.LAST_STATEMENT and stay.last_server in view.by_name:
+        return view.by_name[stay.last_server], Why.LAST_STATEMENT
+    if verdict.kind is Kind.READ and verdict.needs is Needs.ANY:
+        held_back = _manager_reads(stay, strategy, consistency)
+        if held_back is not None:
+            return _manager(view), held_back
+        readers = view.readers if not excluded else tuple(s for s in view.readers if s.name not in excluded)
+        if readers:
+            server = readers[0] if len(readers) == 1 else CHOOSE[strategy](readers, balance)
+            return server, Why.NO_WORKER if server is view.manager else Why.STRATEGY
+        manager = view.manager
+        if manager is not None and manager.name not in excluded:
+            return manager, Why.NO_WORKER
+        raise NoServer("no server can take reads now; try again later")
+    if view.manager is None and view.readers and _only_session_state(verdict):
+        return view.readers[0], Why.NO_MANAGER
+    return _manager(view), Why.LAST_INSERT if verdict.needs is Needs.LAST_INSERT else Why.WRITE
+
+
+def _manager_reads(stay: Stay, strategy: Strategy, consistency: Consistency) -> Why | None:
+    if stay.manager_reads is not None:
+        return stay.manager_reads
+    if strategy is Strategy.DIRECT:
+        return Why.DIRECT
+    if consistency is Consistency.STRONG or consistency is Consistency.GLOBAL:
+        return Why.CONSISTENCY
+    return None
+
+
+def _only_session_state(verdict: Verdict) -> bool:
+    """Clients begin with SET NAMES and the like; without a manager they must get as far as their first read."""
+    return verdict.kind is Kind.OTHER and bool(verdict.effects) and not verdict.effects & ~_SESSION_STATE
+
+
+def _manager(view: ClusterView) -> ServerView:
+    if view.manager is None:
+        raise NoServer(f"no manager takes statements now: {view.no_manager or 'none is known'}")
+    return view.manager
+
+
+def _by_name(view: ClusterView, name: str) -> ServerView:
+    try:
+        return view.by_name[name]
+    except KeyError:
+        raise NoServer("the server that holds this session's state is no longer configured") from None

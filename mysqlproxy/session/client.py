@@ -1,0 +1,145 @@
+"""The client's socket: packets in, bytes out, back-pressure both ways. Made by the listeners, one per client.
+
+Commands that arrive early (Node's mariadb pipelines) stay in the packet reader until the one before has ended; when
+they are more than a bound the socket is not read. The session decides everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Protocol, cast
+
+from mysqlproxy.errors import ProxyError
+from mysqlproxy.metrics.counters import Counters
+from mysqlproxy.protocol.framing import PacketReader
+
+LOGIN_LIMIT = 1 << 16  # bytes of one packet before login: nobody known needs more
+_EARLY = 1 << 18  # bytes of commands that wait for the one before
+
+
+class Handler(Protocol):
+    """Whom a client's packets and its end are reported to: the session."""
+
+    busy: bool
+
+    def packet(self, raw: bytes) -> None: ...
+    def client_lost(self) -> None: ...
+    def client_writable(self, writable: bool) -> None: ...
+    def client_fault(self, error: ProxyError) -> None: ...
+
+
+class Client(asyncio.Protocol):
+    """One client's socket.
+
+    Attributes:
+        transport: plain, or the TLS layer over it.
+        reader: what was received and not yet handled.
+        peer: the address it came from; None for unix sockets.
+        encrypted: the transport is the TLS layer.
+        upload: takes all bytes instead of the reader while a LOAD DATA LOCAL runs.
+    """
+
+    def __init__(self, make_handler: Callable[[Client], Handler], counters: Counters) -> None:
+        self._make_handler = make_handler
+        self.counters = counters
+        self.reader = PacketReader(LOGIN_LIMIT)
+        self.transport: asyncio.Transport | None = None
+        self.peer: IPv4Address | IPv6Address | None = None
+        self.handler: Handler
+        self.upload: Callable[[bytes], None] | None = None
+        self.writable = True
+        self.closed = False
+        self.encrypted = False
+        self._pumping = False
+        self._paused = False
+        self.held_back = False  # the server's side is full: not a byte more from the client
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self.transport is not None:
+            return  # the TLS layer took over
+        self.transport = cast(asyncio.Transport, transport)
+        name = transport.get_extra_info("peername")
+        if isinstance(name, tuple):
+            self.peer = ip_address(name[0].partition("%")[0])
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.handler = self._make_handler(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.counters.bytes_in += len(data)
+        if self.upload is not None:
+            self.upload(data)
+            return
+        self.reader.feed(data)
+        if not self.handler.busy:
+            self.pump()
+        elif self.reader.pending > _EARLY:
+            self._pause(True)
+
+    def pump(self) -> None:
+        """Hand over complete packets until the session is busy. Called again when it no longer is."""
+        if self._pumping:
+            return  # a command that ends at once: the loop below goes on
+        self._pumping = True
+        try:
+            while not self.handler.busy and not self.closed and self.upload is None:
+                raw = self.reader.next()
+                if raw is None:
+                    break
+                self.handler.packet(raw)
+        except ProxyError as error:
+            self.handler.client_fault(error)
+        finally:
+            self._pumping = False
+        if self._paused and self.reader.pending <= _EARLY:
+            self._pause(False)
+
+    def hold_back(self, hold: bool) -> None:
+        """Stop or go on reading because the server's side is full."""
+        self.held_back = hold
+        self._pause(self._paused)
+
+    def _pause(self, paused: bool) -> None:
+        self._paused = paused
+        if self.transport is None or self.transport.is_closing():
+            return
+        if paused or self.held_back:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        self.counters.bytes_out += len(data)
+        if self.transport is not None and not self.closed:
+            self.transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.writable = False
+        self.handler.client_writable(False)
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        self.handler.client_writable(True)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self.handler.client_lost()
+
+    def close(self) -> None:
+        """Flush what was written, then close; nothing more is read or handled."""
+        self.closed = True
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once, whatever was still to be written."""
+        self.closed = True
+        if self.transport is not None:
+            self.transport.abort()

@@ -1,0 +1,227 @@
+"""What each command of the protocol means to a session: one function per command, and the table that names them.
+
+Called by the engine with a whole packet. A command ends in ``session.start`` (a server answers), ``session.reply_ok``,
+``session.refuse``, or in nothing for those that have no answer.
+
+Manual: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_command_phase.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mysqlproxy.errors import ClientFault, MalformedPacket, ProxyError
+from mysqlproxy.protocol import response
+from mysqlproxy.protocol.commands import Command, statement_offset
+from mysqlproxy.protocol.framing import HEADER, MAX_PAYLOAD, frame, payload_of
+from mysqlproxy.protocol.prepared import cursor_requested, parameter_types, statement_id
+from mysqlproxy.session import kill, lifecycle, transfer
+from mysqlproxy.session.prepared import Prepared
+from mysqlproxy.session.request import INIT_DB, MANAGER_COMMAND, Request
+from mysqlproxy.sql.rewrite import replace_connection_ids
+from mysqlproxy.sql.verdict import KillTarget, Verdict
+
+if TYPE_CHECKING:
+    from mysqlproxy.session.engine import Session
+
+_UNKNOWN = ClientFault("Unknown command", errno=1047, sqlstate="08S01")
+
+
+def dispatch(session: Session, raw: bytes) -> None:
+    """Handle one command.
+
+    Raises:
+        ProxyError: the packet breaks the protocol; the client is closed for it.
+    """
+    if raw[3] != 0:
+        raise ClientFault("Got packets out of order", errno=1156, sqlstate="08S01")
+    code = raw[HEADER] if len(raw) > HEADER else -1
+    handler = _HANDLERS.get(code)
+    if handler is None:
+        session.refuse(_UNKNOWN)
+        return
+    try:
+        handler(session, raw)
+    except MalformedPacket:
+        raise
+    except ProxyError as error:
+        session.refuse(error)
+
+
+def _classify(session: Session, raw: bytes, code: int) -> tuple[bytes, bytes, Verdict]:
+    """The packet for the server, the payload's head up to the SQL, and the verdict."""
+    payload = raw[HEADER:] if len(raw) <= MAX_PAYLOAD else payload_of(raw)
+    offset = statement_offset(payload, 0, session.capabilities) if code == Command.QUERY else 1
+    verdict = session.services.classifier.verdict(payload[offset:], session.context)
+    if verdict.connection_ids:
+        text = replace_connection_ids(payload[offset:], verdict.connection_ids, session.id)
+        raw = frame(payload[:offset] + text)
+    return raw, payload, verdict
+
+
+def _query(session: Session, raw: bytes) -> None:
+    raw, _, verdict = _classify(session, raw, Command.QUERY)
+    if verdict.kill is not None and verdict.kill.id is not None and verdict.kill.id >= 1 << 31:
+        kill.begin(session, verdict.kill.target, verdict.kill.id)
+        return
+    _start(session, Request(Command.QUERY, raw, response.QUERY, verdict, session.loop.time()))
+
+
+def _start(session: Session, request: Request) -> None:
+    request.retained = len(request.raw) <= session.services.config.limits.retain_request
+    session.start(request)
+
+
+def _init_db(session: Session, raw: bytes) -> None:
+    _start(session, Request(Command.INIT_DB, raw, response.OK, INIT_DB, session.loop.time()))
+
+
+def _field_list(session: Session, raw: bytes) -> None:
+    _start(
+        session, Request(Command.FIELD_LIST, raw, response.FIELD_LIST, MANAGER_COMMAND, session.loop.time())
+    )
+
+
+def _statistics(session: Session, raw: bytes) -> None:
+    _start(session, Request(Command.STATISTICS, raw, response.STRING, MANAGER_COMMAND, session.loop.time()))
+
+
+def _set_option(session: Session, raw: bytes) -> None:
+    if len(raw) != HEADER + 3:
+        raise MalformedPacket("Malformed communication packet")
+    session.state.option = int.from_bytes(raw[HEADER + 1 :], "little")
+    session.state.version += 1  # every connection is told when it is used next, the manager's by this command
+    _start(session, Request(Command.SET_OPTION, raw, response.OK, MANAGER_COMMAND, session.loop.time()))
+
+
+def _ping(session: Session, raw: bytes) -> None:
+    """Answered here: it asks whether its peer is alive, and that is the daemon."""
+    session.reply_ok()
+
+
+def _quit(session: Session, raw: bytes) -> None:
+    lifecycle.close(session)
+
+
+def _process_kill(session: Session, raw: bytes) -> None:
+    if len(raw) != HEADER + 5:
+        raise MalformedPacket("Malformed communication packet")
+    kill.begin(session, KillTarget.CONNECTION, int.from_bytes(raw[HEADER + 1 :], "little"))
+
+
+def _reset_connection(session: Session, raw: bytes) -> None:
+    lifecycle.forget_state(session, session.login_schema)
+    session.reply_ok()
+
+
+def _change_user(session: Session, raw: bytes) -> None:
+    lifecycle.change_user(session, payload_of(raw))
+
+
+def _prepare(session: Session, raw: bytes) -> None:
+    raw, _, verdict = _classify(session, raw, Command.STMT_PREPARE)
+    request = Request(Command.STMT_PREPARE, raw, response.PREPARE, verdict, session.loop.time())
+    request.prepared = session.prepared.new(payload_of(raw), verdict)
+    _start(session, request)
+
+
+def _find(session: Session, raw: bytes, function: str) -> Prepared:
+    return session.prepared.get(statement_id(raw), function)
+
+
+def _execute(session: Session, raw: bytes) -> None:
+    prepared = _find(session, raw, "mysqld_stmt_execute")
+    if prepared.refused is not None:
+        refused = prepared.refused
+        prepared.reset()
+        raise refused
+    payload = raw[HEADER:] if len(raw) <= MAX_PAYLOAD else payload_of(raw)
+    types = parameter_types(payload, prepared.parameters, session.capabilities)
+    if types is not None:
+        prepared.types = types
+    form = response.CURSOR if cursor_requested(payload) else response.QUERY
+    _send_to_prepared(
+        session, prepared, Request(raw[HEADER], raw, form, prepared.verdict, session.loop.time())
+    )
+
+
+def _bulk_execute(session: Session, raw: bytes) -> None:
+    prepared = _find(session, raw, "mysqld_stmt_bulk_execute")
+    request = Request(Command.STMT_BULK_EXECUTE, raw, response.QUERY, prepared.verdict, session.loop.time())
+    _send_to_prepared(session, prepared, request)
+
+
+def _send_to_prepared(session: Session, prepared: Prepared, request: Request) -> None:
+    """Executing a statement again closes its cursor, wherever that is."""
+    for connection in session.held.values():
+        if prepared.id in connection.cursors:
+            request.pinned = connection.name
+    request.prepared = prepared
+    _start(session, request)
+
+
+def _fetch(session: Session, raw: bytes) -> None:
+    prepared = _find(session, raw, "mysqld_stmt_fetch")
+    for connection in session.held.values():
+        if prepared.id in connection.cursors:
+            request = Request(Command.STMT_FETCH, raw, response.FETCH, prepared.verdict, session.loop.time())
+            request.prepared = prepared
+            request.pinned = connection.name
+            request.retained = False
+            session.start(request)
+            return
+    raise ClientFault(
+        f"The statement ({prepared.id}) has no open cursor.", errno=1421, sqlstate="HY000"
+    )  # ER_STMT_HAS_NO_OPEN_CURSOR
+
+
+def _stmt_reset(session: Session, raw: bytes) -> None:
+    prepared = _find(session, raw, "mysqld_stmt_reset")
+    prepared.reset()
+    for connection in session.held.values():
+        if prepared.id in connection.cursors:
+            request = Request(Command.STMT_RESET, raw, response.OK, prepared.verdict, session.loop.time())
+            request.prepared = prepared
+            request.pinned = connection.name
+            request.retained = False
+            session.start(request)
+            return
+    session.reply_ok()
+
+
+def _stmt_close(session: Session, raw: bytes) -> None:
+    """No answer. An unknown id is nobody's business."""
+    prepared = session.prepared.remove(statement_id(raw))
+    if prepared is not None:
+        transfer.forget(session, prepared)
+
+
+def _send_long_data(session: Session, raw: bytes) -> None:
+    """No answer: held until an EXECUTE picks a server; what is wrong with it, the EXECUTE is told."""
+    payload = payload_of(raw)
+    if len(payload) < 7:
+        raise MalformedPacket("Malformed communication packet")
+    parameter = int.from_bytes(payload[5:7], "little")
+    session.prepared.add_long_data(statement_id(raw), parameter, payload[7:])
+
+
+_HANDLERS: dict[int, Callable[[Session, bytes], None]] = {
+    Command.QUIT: _quit,
+    Command.INIT_DB: _init_db,
+    Command.QUERY: _query,
+    Command.FIELD_LIST: _field_list,
+    Command.STATISTICS: _statistics,
+    Command.PROCESS_KILL: _process_kill,
+    Command.PING: _ping,
+    Command.CHANGE_USER: _change_user,
+    Command.STMT_PREPARE: _prepare,
+    Command.STMT_EXECUTE: _execute,
+    Command.STMT_SEND_LONG_DATA: _send_long_data,
+    Command.STMT_CLOSE: _stmt_close,
+    Command.STMT_RESET: _stmt_reset,
+    Command.SET_OPTION: _set_option,
+    Command.STMT_FETCH: _fetch,
+    Command.RESET_CONNECTION: _reset_connection,
+    Command.STMT_BULK_EXECUTE: _bulk_execute,
+}

@@ -1,0 +1,386 @@
+"""One client's life, and the life of each of its statements: admit, classify, route, acquire, relay, record.
+
+The common path (a statement, a connection that this session already holds) is plain calls from the client's
+``data_received`` to the server's ``write``, and back through the relay: no task, no future. What has to wait
+(a login, a connection, state to carry over, another server to prepare on) runs in the session's one task.
+
+Here is the path and the state it needs. ``commands`` dispatches by command code, ``settle`` learns from the answer,
+``faults`` decides what a lost server means, ``lifecycle`` begins and ends the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+
+from mysqlproxy.cluster.view import ServerView
+from mysqlproxy.config.schema import Consistency, Strategy
+from mysqlproxy.errors import ProxyError, ServerFault
+from mysqlproxy.gatekeeper.accounts import Account
+from mysqlproxy.gatekeeper.admission import Ticket
+from mysqlproxy.metrics.counters import StatementCell
+from mysqlproxy.pool.connection import ServerConnection
+from mysqlproxy.pool.keep import IRREPLACEABLE
+from mysqlproxy.pool.login import Identity
+from mysqlproxy.protocol.capabilities import STATUS_AUTOCOMMIT
+from mysqlproxy.protocol.commands import Command
+from mysqlproxy.protocol.framing import frame
+from mysqlproxy.protocol.packets import Ok, build_err, build_ok
+from mysqlproxy.routing.route import Stay, Why, route
+from mysqlproxy.session import commands, faults, lifecycle, settle, transfer, upload
+from mysqlproxy.session.client import Client
+from mysqlproxy.session.login import LoginPackets
+from mysqlproxy.session.prepared import PreparedStatements
+from mysqlproxy.session.relay import Relay
+from mysqlproxy.session.request import Request
+from mysqlproxy.session.services import Services
+from mysqlproxy.session.state import SessionState
+from mysqlproxy.sql.verdict import Kind, SqlContext
+
+log = logging.getLogger("mysqlproxy.session")
+slow_log = logging.getLogger("mysqlproxy.slow")
+
+
+class Session:
+    """One client.
+
+    Attributes:
+        id: the connection id of the greeting, from 2^31 on.
+        busy: something is under way: the next packet waits in the client's reader.
+        login_packets: where packets go until the login has ended; None after.
+        held: server name -> the connection this session has there.
+        active: the connection that runs the current statement, or None.
+        request: the current command, or None.
+        why: the reason of the current route.
+        stay: what routing must know of this session.
+        barred: servers that refused a part of this session's state.
+        status: the status flags the client was last told.
+        recall: pending while LAST_INSERT_ID() is fetched from a connection that was taken away.
+        login_schema: the schema named at login, which a reset returns to.
+        written_before: ``state.written`` as the last statement left it.
+        timed_out: the running statement was already killed for its time limit.
+        gone: the client has left or was closed.
+        since: loop time of the last statement's end; ``transaction_since`` of the transaction's begin, 0.0 without.
+    """
+
+    __slots__ = (
+        "account", "active", "barred", "busy", "capabilities", "cells", "charset", "client", "consistency", "context",
+        "gone", "held", "id", "identity", "login_packets", "login_schema", "loop", "prepared", "reask", "recall",
+        "relay", "request", "services", "since", "state", "status", "stay", "strategy", "task", "tickets",
+        "timed_out", "transaction_since", "why", "written_before",
+    )  # fmt: skip
+
+    def __init__(self, client: Client, services: Services) -> None:
+        self.client = client
+        self.services = services
+        self.loop = asyncio.get_running_loop()
+        self.id = services.next_id()
+        services.sessions[self.id] = self
+        self.busy = True
+        self.gone = False
+        self.login_packets: LoginPackets | None = LoginPackets(client, self)
+        self.tickets: list[Ticket] = []
+        self.account: Account
+        self.identity: Identity
+        self.capabilities = 0
+        self.charset = 0
+        self.context = SqlContext()
+        self.strategy = Strategy.DIRECT
+        self.consistency = Consistency.SESSION
+        self.state = SessionState()
+        self.prepared = PreparedStatements(services.config.limits.max_packet)
+        self.held: dict[str, ServerConnection] = {}
+        self.active: ServerConnection | None = None
+        self.request: Request | None = None
+        self.why = Why.WRITE
+        self.reask = False
+        self.stay = Stay()
+        self.barred: frozenset[str] = frozenset()
+        self.relay = Relay(self)
+        self.cells: dict[tuple[str, Kind], StatementCell] = {}
+        self.status = STATUS_AUTOCOMMIT
+        self.recall: asyncio.Future[None] | None = None
+        self.since = self.loop.time()
+        self.transaction_since = 0.0
+        self.timed_out = False
+        self.written_before = 0
+        self.login_schema: bytes | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.run(lifecycle.log_in(self), "login")
+
+    # --- the client -------------------------------------------------------------------------------------------
+
+    def packet(self, raw: bytes) -> None:
+        if self.login_packets is not None:
+            self.login_packets.packet(raw)
+        else:
+            commands.dispatch(self, raw)
+
+    def client_lost(self) -> None:
+        if self.login_packets is not None:
+            self.login_packets.lost()
+        lifecycle.end(self)
+
+    def client_writable(self, writable: bool) -> None:
+        """Back-pressure: a client that reads slowly stops the reading from its server, and only from that."""
+        connection = self.active
+        if connection is None or connection.transport is None or connection.transport.is_closing():
+            return
+        if writable:
+            connection.transport.resume_reading()
+        else:
+            connection.transport.pause_reading()
+
+    def client_fault(self, error: ProxyError) -> None:
+        """The client broke the protocol: one error where there is room for one, then the end."""
+        log.info("protocol error: %s", error, extra={"session": self.id})
+        if self.active is None:
+            self.client.write(
+                frame(build_err(error.errno, error.sqlstate, str(error)), self._reply_sequence())
+            )
+        lifecycle.close(self)
+
+    def _reply_sequence(self) -> int:
+        return self.login_packets.sequence if self.login_packets is not None else 1
+
+    # --- a statement's life -----------------------------------------------------------------------------------
+
+    def start(self, request: Request) -> None:
+        """Route a request and send it, at once when the connection is at hand."""
+        self.busy = True
+        self.request = request
+        try:
+            server = self.choose(request)
+        except ProxyError as error:
+            self.refuse(error)
+            return
+        connection = self.held.get(server.name)
+        if (
+            connection is None
+            or connection.synced != self.state.version
+            or connection.epoch != self.services.view.epoch
+            or connection.pinging is not None
+            or connection.closed
+            or not self.fresh(connection)
+            or not transfer.is_bound(connection, request)
+        ):
+            self.run(self._fetch_and_send(request, server), "statement")
+            return
+        self.send(connection, request)
+
+    def choose(self, request: Request) -> ServerView:
+        """The server for a request, its reason in ``why``.
+
+        Raises:
+            NoServer: none can take it.
+        """
+        services = self.services
+        if request.pinned:
+            self.why = Why.KEPT
+            return services.view.by_name[request.pinned]
+        server, self.why = route(
+            request.verdict,
+            services.view,
+            self.stay,
+            self.strategy,
+            self.consistency,
+            services.balance,
+            request.excluded | self.barred if self.barred else request.excluded,
+        )
+        return server
+
+    def fresh(self, connection: ServerConnection) -> bool:
+        """Whether the connection's server is known to have applied all that this session wrote."""
+        return (
+            self.why is not Why.STRATEGY
+            or self.state.position is None
+            or self.consistency is not Consistency.SESSION
+            or connection.caught_up == self.state.written
+        )
+
+    async def _fetch_and_send(self, request: Request, server: ServerView) -> None:
+        """The way round for everything that has to wait."""
+        try:
+            connection = await self.connection(server)
+            if not self.fresh(connection) and not await transfer.wait_for_position(self, connection, server):
+                self.stay.manager_reads = Why.BEHIND
+                try:
+                    server = self.choose(request)
+                finally:
+                    self.stay.manager_reads = settle.manager_reads(self)
+                connection = await self.connection(server)
+            await transfer.bind(connection, request)
+            if connection.closed:
+                raise ServerFault("Lost connection to server")
+        except (ProxyError, TimeoutError) as error:
+            self.task = None
+            faults.not_sent(self, request, server, error)
+            return
+        self.task = None
+        self.send(connection, request)
+
+    async def connection(self, server: ServerView) -> ServerConnection:
+        """A connection of this session to a server, in this session's state.
+
+        Raises:
+            ServerFault, TooManyConnections: it cannot be had.
+        """
+        name = server.name
+        found = self.held.get(name)
+        if found is not None:
+            if found.pinging is not None:
+                await asyncio.wait([found.pinging])
+            found = faults.still_valid(self, found)
+        if found is None:
+            found = await self.services.pools[name].acquire(self, self.identity)
+            found.epoch = self.services.view.epoch
+            found.was_manager = self.services.view.manager is server
+            self.held[name] = found
+        if self.recall is not None and found.was_manager:
+            await self.recall
+        if found.synced != self.state.version:
+            async with asyncio.timeout(self.services.config.limits.connect_timeout):
+                await transfer.bring_up_to_date(self, found)
+        return found
+
+    def send(self, connection: ServerConnection, request: Request) -> None:
+        connection.running = True
+        self.services.pools.in_use[connection.name] += 1
+        self.active = connection
+        self.relay.begin(connection, request.form, request.answer_sequence())
+        if not self.client.writable:
+            self.client_writable(False)
+        if request.prepared is None or request.code == Command.STMT_PREPARE:
+            connection.send(request.raw)
+        else:
+            transfer.send_bound(self, connection, request)
+
+    def answered(self) -> None:
+        """The whole answer has been passed on: learn from it, record it, go on with what waits."""
+        connection, request = self.active, self.request
+        assert connection is not None and request is not None
+        now = self.leave(connection)
+        if self.reask:
+            self.reask = False
+            self.services.counters.retried("refused by a worker")
+            view = self.services.view
+            request.excluded |= {server.name for server in view.servers if server is not view.manager}
+            self.start(request)
+            return
+        settle.settle(self, connection, request)
+        self.record(connection, request, now - request.started)
+        if connection.waiting and not connection.keep:
+            connection.wake()
+        self.finish()
+
+    def leave(self, connection: ServerConnection) -> float:
+        """The connection runs nothing of this session any more. Returns the time."""
+        now = self.loop.time()
+        connection.running = False
+        connection.last_used = self.since = now
+        in_use = self.services.pools.in_use
+        in_use[connection.name] = in_use.get(connection.name, 1) - 1
+        if not self.client.writable and connection.transport is not None and not connection.closed:
+            connection.transport.resume_reading()
+        self.active = None
+        return now
+
+    def finish(self) -> None:
+        """The command is done: the next one."""
+        self.request = None
+        self.busy = False
+        self.timed_out = False
+        if self.services.draining and not self.gone and not self.must_stay():
+            lifecycle.shut_down(self)
+        else:
+            self.client.pump()
+
+    def record(self, connection: ServerConnection, request: Request, seconds: float) -> None:
+        server = connection.name
+        kind = request.verdict.kind
+        cell = self.cells.get((server, kind))
+        if cell is None:
+            cell = self.services.counters.statement(server, kind.value, self.strategy.value)
+            self.cells[server, kind] = cell
+        cell.observe(seconds)
+        if connection.walker.errno:
+            cell.errors += 1
+        if kind is Kind.READ and self.why is not Why.STRATEGY:
+            self.services.counters.reads_on_manager(self.why.value)
+        if seconds >= self.services.config.log.slow_statement:
+            slow_log.warning(
+                "%.3f s on %s: %s", seconds, server, request.verdict.digest, extra={"session": self.id}
+            )
+
+    # --- answers of our own -----------------------------------------------------------------------------------
+
+    def reply_ok(self, status: int | None = None) -> None:
+        """OK in the place of an answer, to a command of one frame."""
+        ok = Ok(status=self.status if status is None else status)
+        self.client.write(frame(build_ok(ok, self.capabilities), 1))
+        self.finish()
+
+    def refuse(self, error: ProxyError) -> None:
+        """ERR in the place of an answer; the session goes on."""
+        sequence = 1 if self.request is None else self.request.answer_sequence()
+        self.client.write(frame(build_err(error.errno, error.sqlstate, str(error)), sequence))
+        self.finish()
+
+    def context_changed(self) -> None:
+        """Something that verdicts depend on has changed."""
+        self.context = settle.sql_context(self)
+
+    # --- connections come and go ------------------------------------------------------------------------------
+
+    def connection_closed(self, connection: ServerConnection) -> None:
+        """Called by the pool when a connection of ours broke while it ran nothing."""
+        faults.idle_connection_lost(self, connection)
+
+    def connection_taken(self, connection: ServerConnection) -> Callable[[list[bytes]], None] | None:
+        """Called by the pool when it takes an idle connection that we have no reason to keep."""
+        self.held.pop(connection.name, None)
+        if self.stay.last_server == connection.name:
+            self.stay.last_server = ""
+        if not connection.inserted:
+            return None
+        recall: asyncio.Future[None] = self.loop.create_future()
+        self.recall = recall
+
+        def remember(packets: list[bytes]) -> None:
+            self.state.last_insert_id = transfer.single_number(packets, connection.capabilities)
+            self.recall = None
+            recall.set_result(None)
+
+        return remember
+
+    def must_stay(self) -> bool:
+        """Whether something of this session would be lost if it ended now."""
+        return any(connection.keep & IRREPLACEABLE for connection in self.held.values())
+
+    def run(self, work: Coroutine[object, object, None], what: str) -> None:
+        """The session's one task."""
+        self.task = self.services.tasks.start(self._guarded(work), f"{what} {self.id}")
+
+    async def _guarded(self, work: Coroutine[object, object, None]) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("internal error", extra={"session": self.id})
+            lifecycle.close(self)
+
+    # --- reported by the relay --------------------------------------------------------------------------------
+
+    def server_gone(self, error: Exception | None) -> None:
+        faults.server_gone(self)
+
+    def server_broken(self, error: ProxyError) -> None:
+        log.error("a server broke the protocol: %s", error, extra={"session": self.id})
+        faults.server_gone(self)
+
+    def asks_manager_instead(self, errno: int) -> bool:
+        self.reask = faults.asks_manager_instead(self, errno)
+        return self.reask
+
+    def permits_file(self, name: bytes) -> bool:
+        return upload.permitted(self, name)

@@ -1,0 +1,155 @@
+"""What a lost server means to a session: ask elsewhere, an error, or the end. Called by the engine.
+
+The rules, in the order of the questions: what cannot be replaced (a transaction, a lock, a temporary table, a cursor)
+ends the session, because half a transaction must not be committed on another connection. A write in flight ends it
+too: nobody knows whether it happened. A read of which nothing has reached the client is asked of another server.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from mysqlproxy.cluster.view import ServerView
+from mysqlproxy.errors import ProxyError, ServerFault, TooManyConnections
+from mysqlproxy.pool.connection import ServerConnection, fault_of
+from mysqlproxy.pool.keep import IRREPLACEABLE
+from mysqlproxy.protocol.framing import frame
+from mysqlproxy.protocol.packets import build_err
+from mysqlproxy.session import lifecycle
+from mysqlproxy.session.request import Request
+from mysqlproxy.sql.verdict import Kind
+
+if TYPE_CHECKING:
+    from mysqlproxy.session.engine import Session
+
+log = logging.getLogger("mysqlproxy.session")
+
+_MAX_TRIES = 4  # servers asked for one read
+
+# A worker says so when a read would write, or when replication has not brought it yet what the manager has:
+# the manager's answer counts (ER_OPTION_PREVENTS_STATEMENT, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION,
+# ER_READ_ONLY_MODE; ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR, ER_BAD_DB_ERROR, ER_SP_DOES_NOT_EXIST, ER_VIEW_INVALID,
+# ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR, ER_DBACCESS_DENIED_ERROR).
+_MANAGER_DECIDES = frozenset((1290, 1792, 1836, 1146, 1054, 1049, 1305, 1356, 1142, 1143, 1044))
+
+LOST = ServerFault("Lost connection to server during query", errno=2013, sqlstate="HY000")
+
+
+def not_sent(session: Session, request: Request, server: ServerView, error: Exception) -> None:
+    """No connection could be had, or not in the session's state: nothing has been sent."""
+    if session.gone:
+        return
+    fault = error if isinstance(error, ProxyError) else fault_of(error)
+    held = session.held.get(server.name)
+    if isinstance(error, SessionLost):
+        _end(session, error)
+    elif held is not None and held.closed and held.keep & IRREPLACEABLE:
+        _end(session, LOST)
+    elif _may_ask_elsewhere(session, request) and not isinstance(fault, TooManyConnections):
+        _ask_elsewhere(session, request, server.name)
+    else:
+        session.refuse(fault)
+
+
+def server_gone(session: Session) -> None:
+    """The connection broke while it ran the session's statement."""
+    connection, request = session.active, session.request
+    if connection is None or request is None:
+        return
+    session.leave(connection)
+    session.held.pop(connection.name, None)
+    if session.gone:
+        return
+    kept = connection.keep & IRREPLACEABLE
+    session.client.upload = None
+    if request.relayed:
+        _end(session, None)  # in the middle of an answer there is no room for an error
+    elif not kept and request.retained and _may_ask_elsewhere(session, request):
+        _ask_elsewhere(session, request, connection.name)
+    elif kept or request.verdict.kind is not Kind.READ:
+        _end(session, LOST)
+    else:
+        session.refuse(LOST)
+
+
+def idle_connection_lost(session: Session, connection: ServerConnection) -> None:
+    """A connection broke between statements."""
+    if session.held.get(connection.name) is connection:
+        del session.held[connection.name]
+    if session.stay.last_server == connection.name:
+        session.stay.last_server = ""
+    if session.gone or session.active is connection:
+        return
+    if connection.keep & IRREPLACEABLE:
+        log.warning(
+            "server %s is lost, and with it %s; the client is closed",
+            connection.name,
+            connection.keep.name,
+            extra={"session": session.id},
+        )
+        # No command waits for an answer: closing is what the server itself does when it dies.
+        _end(session, LOST if session.request is not None and not session.request.relayed else None)
+
+
+class SessionLost(ServerFault):
+    """State of this session was on a server that is no longer what it was."""
+
+    default_errno = 2013
+    default_sqlstate = "HY000"
+
+
+def still_valid(session: Session, connection: ServerConnection) -> ServerConnection | None:
+    """The connection, if the view still agrees with what it was taken for; None when a new one is needed.
+
+    Raises:
+        SessionLost: its state cannot be replaced.
+    """
+    view = session.services.view
+    is_manager = view.manager is not None and view.manager.name == connection.name
+    if not connection.closed and (connection.epoch == view.epoch or is_manager == connection.was_manager):
+        connection.epoch = view.epoch
+        return connection
+    if connection.keep & IRREPLACEABLE:
+        raise SessionLost("The server that held this session's state has changed its role; connect again")
+    session.held.pop(connection.name, None)
+    connection.close()
+    return None
+
+
+def asks_manager_instead(session: Session, errno: int) -> bool:
+    """Whether a worker's error is not the last word; ``answered`` then asks the manager."""
+    connection, request = session.active, session.request
+    assert connection is not None and request is not None
+    view = session.services.view
+    return (
+        errno in _MANAGER_DECIDES
+        and not connection.was_manager
+        and view.manager is not None
+        and request.verdict.kind is Kind.READ
+        and request.retained
+        and not request.pinned
+        and connection.name not in request.excluded
+    )
+
+
+def _may_ask_elsewhere(session: Session, request: Request) -> bool:
+    return (
+        request.verdict.kind is Kind.READ
+        and not session.stay.server
+        and not request.pinned
+        and len(request.excluded) + 1 < _MAX_TRIES
+    )
+
+
+def _ask_elsewhere(session: Session, request: Request, failed: str) -> None:
+    session.services.counters.retried("server lost")
+    log.info("a read is asked again: %s failed", failed, extra={"session": session.id})
+    request.excluded |= {failed}
+    session.start(request)
+
+
+def _end(session: Session, error: ProxyError | None) -> None:
+    if error is not None:
+        session.client.write(frame(build_err(error.errno, error.sqlstate, str(error)), 1))
+    lifecycle.close(session)

@@ -1,0 +1,70 @@
+"""KILL with a connection id of ours: it hits that client's statement and nothing else.
+
+An id below 2^31 is a thread of a server and none of our business: the statement goes to the manager as it is. Within
+one account anybody may kill, as on a server; for another account's client the server decides, asked with the killer's
+own identity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mysqlproxy.errors import ClientFault, PolicyDenied, ProxyError
+from mysqlproxy.protocol.framing import frame
+from mysqlproxy.protocol.packets import build_err
+from mysqlproxy.session import lifecycle
+from mysqlproxy.sql.verdict import KillTarget
+
+if TYPE_CHECKING:
+    from mysqlproxy.session.engine import Session
+
+# ER_CONNECTION_KILLED: what the victim of KILL CONNECTION is told when it waits for an answer.
+_KILLED = ClientFault("Connection was killed", errno=1927, sqlstate="70100")
+
+
+def begin(session: Session, target: KillTarget, number: int) -> None:
+    """Start the KILL of session ``number``; the answer follows."""
+    session.busy = True
+    session.run(_kill(session, target, number), "kill")
+
+
+async def _kill(session: Session, target: KillTarget, number: int) -> None:
+    try:
+        victim = session.services.sessions.get(number)
+        if victim is None or victim.login_packets is not None:
+            raise ClientFault(f"Unknown thread id: {number}", errno=1094, sqlstate="HY000")
+        if victim.account.name != session.account.name:
+            await _ask_server(session, victim, number)
+        elif victim.active is not None:
+            session.services.counters.killed("kill")
+            await asyncio.wait([session.services.pools.kill(victim.active)])
+        if target is KillTarget.CONNECTION and not victim.gone:
+            end_victim(victim)
+    except ProxyError as error:
+        session.task = None
+        session.refuse(error)
+        return
+    session.task = None
+    if not session.gone:
+        session.reply_ok()
+
+
+async def _ask_server(session: Session, victim: Session, number: int) -> None:
+    """Let a server say whether this account may kill that one's statement, by doing it.
+
+    Raises:
+        PolicyDenied: 1095/HY000, when no server holds anything of the victim that could be asked for.
+        ServerFault: the server's refusal.
+    """
+    connection = victim.active or next(iter(victim.held.values()), None)
+    if connection is None:
+        raise PolicyDenied(f"You are not owner of thread {number}", errno=1095, sqlstate="HY000")
+    await session.services.pools.kill_as(session.identity, connection)
+
+
+def end_victim(victim: Session) -> None:
+    """Close another session; if it waits for an answer of which nothing has come, it is told why."""
+    if victim.active is not None and victim.request is not None and not victim.request.relayed:
+        victim.client.write(frame(build_err(_KILLED.errno, _KILLED.sqlstate, str(_KILLED)), 1))
+    lifecycle.close(victim)

@@ -1,0 +1,246 @@
+"""How a session begins and ends: login, COM_CHANGE_USER, reset, close, and the end when the daemon drains.
+
+Called by the engine. A session ends exactly once; whatever it held goes back to the pool, which resets it (that rolls
+back and unlocks), and a statement that still runs is killed on its server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from mysqlproxy.errors import AccessDenied, PolicyDenied, ProxyError, ServerFault
+from mysqlproxy.gatekeeper.login import Accept, LoginDialogue, default_plugin, new_nonce
+from mysqlproxy.pool.connection import ServerConnection
+from mysqlproxy.pool.login import Identity
+from mysqlproxy.protocol.capabilities import SESSION_TRACK, STATUS_AUTOCOMMIT
+from mysqlproxy.protocol.framing import frame
+from mysqlproxy.protocol.handshake import ChangeUser, HandshakeResponse, parse_change_user
+from mysqlproxy.protocol.packets import Ok, build_err, build_ok
+from mysqlproxy.routing.route import Stay
+from mysqlproxy.session.login import LoginPackets, authenticate, greet, some_server, too_late
+
+if TYPE_CHECKING:
+    from mysqlproxy.session.engine import Session
+
+log = logging.getLogger("mysqlproxy.login")
+
+SHUTDOWN = ServerFault("Server shutdown in progress", errno=1053, sqlstate="08S01")
+_MAX_ATTRIBUTE = 256  # characters of a client's program_name that are passed on
+
+
+async def log_in(session: Session) -> None:
+    """From the first byte to the OK, within [limits] login_timeout."""
+    packets, services = session.login_packets, session.services
+    assert packets is not None
+    try:
+        session.tickets.append(services.admission.connect())
+        async with asyncio.timeout(services.config.limits.login_timeout):
+            response, session.capabilities, dialogue, _ = await greet(packets, services, session.id)
+            session.charset = response.charset
+            accepted = await authenticate(packets, dialogue, response, fresh=False)
+            await _enter(session, accepted, response)
+    except TimeoutError:
+        _fail(session, too_late(services), "error")
+    except AccessDenied as error:
+        services.counters.denied(error.reason)
+        _fail(session, error, "denied", error.reason)
+    except PolicyDenied as error:
+        services.counters.denied("too many connections")
+        _fail(session, error, "denied", str(error))
+    except ProxyError as error:
+        _fail(session, error, "error", str(error))
+    except (ConnectionError, OSError) as error:
+        log.info("a login ended early: %s", error, extra={"session": session.id})
+        close(session)
+    else:
+        _welcome(session, packets)
+
+
+def _fail(session: Session, error: ProxyError, result: str, reason: str = "") -> None:
+    packets = session.login_packets
+    assert packets is not None
+    session.services.counters.login(result)
+    peer = session.client.peer
+    log.warning(
+        "login %s from %s: %s",
+        result,
+        "unix socket" if peer is None else peer,
+        reason or error,
+        extra={"session": session.id},
+    )
+    session.client.write(frame(build_err(error.errno, error.sqlstate, str(error)), packets.sequence))
+    close(session)
+
+
+async def _enter(session: Session, accepted: Accept, request: HandshakeResponse | ChangeUser) -> None:
+    """Count the account, take over its settings, and check the schema it named at a server.
+
+    Raises:
+        PolicyDenied: too many of this account.
+        ServerFault: 1049, 1044 for the schema; or no server could be asked.
+    """
+    services = session.services
+    account = accepted.account
+    session.tickets.append(services.admission.enter(account))
+    session.account = account
+    session.strategy = account.strategy
+    session.consistency = account.read_consistency
+    session.cells = {}
+    session.identity = Identity(
+        accepted.credential, session.capabilities, session.charset, _attributes(session, request.attributes)
+    )
+    await some_server(services)
+    session.relay.translate = not session.capabilities & SESSION_TRACK
+    session.login_schema = request.schema or None
+    session.context_changed()
+    if request.schema:
+        view = services.view
+        server = view.manager or view.readers[0]
+        session.state.schema = request.schema
+        session.state.version += 1
+        await session.connection(server)
+        session.context_changed()
+
+
+def _welcome(session: Session, packets: LoginPackets) -> None:
+    services = session.services
+    services.counters.login("ok")
+    log.info(
+        "login of %s from %s",
+        session.account.name,
+        session.client.peer or "unix socket",
+        extra={"session": session.id},
+    )
+    packets.write(build_ok(Ok(status=STATUS_AUTOCOMMIT), session.capabilities))
+    session.task = None
+    session.login_packets = None
+    session.client.reader.limit = services.config.limits.max_packet
+    session.since = session.loop.time()
+    session.finish()
+
+
+def _attributes(session: Session, of_client: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """What SHOW and performance_schema say of our connection: the daemon, and whom it works for."""
+    program = of_client.get("program_name", of_client.get("_client_name", ""))[:_MAX_ATTRIBUTE]
+    peer = "unix socket" if session.client.peer is None else str(session.client.peer)
+    named = {"_client_name": "mysqlproxy", "program_name": program, "proxied_client": peer}
+    return tuple((name, value) for name, value in named.items() if value)
+
+
+def change_user(session: Session, raw_payload: bytes) -> None:
+    """COM_CHANGE_USER: a full login on a connection that is open; a refused one is closed."""
+    request = parse_change_user(raw_payload, session.capabilities)
+    session.busy = True
+    packets = LoginPackets(session.client, session)
+    packets.sequence = 1
+    session.login_packets = packets
+    session.run(_change_user(session, request, packets), "change user")
+
+
+async def _change_user(session: Session, request: ChangeUser, packets: LoginPackets) -> None:
+    services = session.services
+    secure = session.client.peer is None or session.client.encrypted
+    plugin = default_plugin(services.accounts, services.view.mariadb)
+    dialogue = LoginDialogue(services.accounts, new_nonce(), plugin, secure, session.client.peer)
+    try:
+        async with asyncio.timeout(services.config.limits.login_timeout):
+            accepted = await authenticate(packets, dialogue, request, fresh=True)
+            forget_state(session)
+            session.tickets.pop().release()
+            session.charset = request.charset or session.charset
+            await _enter(session, accepted, request)
+    except TimeoutError:
+        _fail(session, too_late(services), "error")
+    except AccessDenied as error:
+        services.counters.denied(error.reason)
+        _fail(session, error, "denied", error.reason)
+    except ProxyError as error:
+        _fail(session, error, "error", str(error))
+    except ConnectionError:
+        close(session)
+    else:
+        _welcome(session, packets)
+
+
+def forget_state(session: Session, schema: bytes | None = None) -> None:
+    """As after a new login: COM_RESET_CONNECTION and COM_CHANGE_USER. What was written stays known.
+
+    All connections go back and are reset there; MariaDB's own COM_RESET_CONNECTION would keep the default schema and
+    forget the trackers and the login's charset.
+    """
+    session.prepared.clear()
+    release_all(session)
+    session.state.reset(schema)
+    session.stay = Stay()
+    session.barred = frozenset()
+    session.status = STATUS_AUTOCOMMIT
+    session.transaction_since = 0.0
+    session.context_changed()
+
+
+def release_all(session: Session) -> None:
+    held, session.held = session.held, {}
+    for connection in held.values():
+        pool = session.services.pools.get(connection.name)
+        if pool is not None and not connection.closed:
+            pool.release(connection)
+        else:
+            connection.abort()
+
+
+def close(session: Session) -> None:
+    """Close the client after what was written to it, and end."""
+    session.client.close()
+    end(session)
+
+
+def shut_down(session: Session) -> None:
+    """The daemon is going down and this session must not stay."""
+    session.client.write(
+        frame(build_err(SHUTDOWN.errno, SHUTDOWN.sqlstate, str(SHUTDOWN)), 1 if session.busy else 0)
+    )
+    close(session)
+
+
+def end(session: Session) -> None:
+    """Give everything back. Idempotent."""
+    if session.gone:
+        return
+    session.gone = session.busy = True
+    session.services.sessions.pop(session.id, None)
+    for ticket in session.tickets:
+        ticket.release()
+    if session.task is not None and session.task is not asyncio.current_task():
+        session.task.cancel()
+    active = session.active
+    if active is not None:
+        session.held.pop(active.name, None)
+        session.leave(active)
+        _abandon(session, active)
+    release_all(session)
+
+
+def _abandon(session: Session, connection: ServerConnection) -> None:
+    """Nobody waits for the statement any more: kill it, then drop its connection."""
+    connection.owner = None
+    connection.consumer = _NOBODY
+    session.services.counters.killed("client gone")
+    session.services.pools.kill(connection, then_drop=True)
+
+
+class _Nobody:
+    """Takes what still comes while the KILL is on its way."""
+
+    def server_data(self, data: bytes) -> None:
+        pass
+
+    def server_lost(self, error: Exception | None) -> None:
+        pass
+
+    def server_writable(self, writable: bool) -> None:
+        pass
+
+
+_NOBODY = _Nobody()

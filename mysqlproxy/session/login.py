@@ -1,0 +1,211 @@
+"""A client's login, from the greeting to OK, and COM_CHANGE_USER. One task per login; the session takes over after.
+
+What happens here is decided elsewhere: the bytes in ``protocol.handshake``, who may come in ``gatekeeper.login``. A
+denied client gets its error and is closed; it never reaches the command phase.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from mysqlproxy.errors import AccessDenied, ClientFault, ServerFault
+from mysqlproxy.gatekeeper.login import (
+    FAST_AUTH_OK,
+    Accept,
+    Deny,
+    LoginDialogue,
+    More,
+    Step,
+    Switch,
+    default_plugin,
+    new_nonce,
+)
+from mysqlproxy.net.tls import TlsTransport
+from mysqlproxy.protocol.capabilities import SSL, STATUS_AUTOCOMMIT, negotiate, offer
+from mysqlproxy.protocol.framing import frame, payload_of
+from mysqlproxy.protocol.handshake import (
+    ChangeUser,
+    Greeting,
+    HandshakeResponse,
+    build_auth_more,
+    build_auth_switch,
+    is_ssl_request,
+    parse_handshake_response,
+    parse_ssl_request,
+)
+from mysqlproxy.session.client import Client, Handler
+from mysqlproxy.session.services import Services
+
+log = logging.getLogger("mysqlproxy.login")
+
+UTF8MB4_GENERAL_CI = 45
+_MAX_STEPS = 6
+
+
+class LoginPackets:
+    """The client's packets during its login, in sequence; ``packet`` is fed by the session."""
+
+    def __init__(self, client: Client, handler: Handler) -> None:
+        self.client = client
+        self.handler = handler
+        self.sequence = 0
+        self._waiting: asyncio.Future[bytes] | None = None
+
+    def packet(self, raw: bytes) -> None:
+        """Exactly one packet per ``read``: what follows an SSLRequest is no packet but TLS."""
+        self.handler.busy = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(raw)
+
+    def lost(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(ConnectionResetError("the client went away"))
+
+    async def read(self) -> bytes:
+        """The payload of the next packet.
+
+        Raises:
+            ClientFault: out of sequence (1156/08S01).
+            ConnectionResetError: the client went away.
+        """
+        if self.client.closed:
+            raise ConnectionResetError("the client went away")
+        self._waiting = asyncio.get_running_loop().create_future()
+        self.handler.busy = False
+        self.client.pump()
+        raw = await self._waiting
+        if raw[3] != self.sequence & 0xFF:
+            raise ClientFault("Got packets out of order", errno=1156, sqlstate="08S01")
+        self.sequence += 1
+        return payload_of(raw)
+
+    def write(self, payload: bytes) -> None:
+        self.client.write(frame(payload, self.sequence))
+        self.sequence += 1
+
+
+async def greet(
+    packets: LoginPackets, services: Services, connection_id: int
+) -> tuple[HandshakeResponse, int, LoginDialogue, bool]:
+    """Greeting, TLS when asked for, and the client's answer.
+
+    Returns:
+        the answer, the capabilities agreed on, the dialogue to go on with, whether the channel is secure.
+
+    Raises:
+        ClientFault: it broke the protocol.
+        AccessDenied: TLS is required and was not used.
+    """
+    await view_known(services)
+    client = packets.client
+    view = services.view
+    nonce = new_nonce()
+    plugin = default_plugin(services.accounts, view.mariadb)
+    offered = offer(view.capabilities, services.tls is not None)
+    greeting = Greeting(
+        version=view.version,
+        connection_id=connection_id,
+        nonce=nonce,
+        capabilities=offered,
+        charset=UTF8MB4_GENERAL_CI,
+        status=STATUS_AUTOCOMMIT,
+        plugin=plugin,
+    )
+    packets.write(greeting.build())
+    payload = await packets.read()
+    secure = client.peer is None  # a unix socket
+    encrypted = False
+    if is_ssl_request(payload):
+        if services.tls is None:
+            raise ClientFault("Bad handshake", errno=1043, sqlstate="08S01")
+        asked, _, _ = parse_ssl_request(payload)
+        negotiate(offered, asked)
+        await start_tls(client, services)
+        secure = encrypted = True
+        payload = await packets.read()
+    response = parse_handshake_response(payload)
+    capabilities = negotiate(offered, response.capabilities) & ~SSL
+    if services.config.tls is not None and services.config.tls.required and not encrypted and client.peer:
+        raise AccessDenied(
+            "Connections using insecure transport are prohibited; use TLS", reason="TLS is required"
+        )
+    return (
+        response,
+        capabilities,
+        LoginDialogue(services.accounts, nonce, plugin, secure, client.peer),
+        secure,
+    )
+
+
+async def start_tls(client: Client, services: Services) -> None:
+    """Everything behind the SSLRequest belongs to TLS, also what came in the same segment."""
+    assert services.tls is not None and client.transport is not None
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def handshake(error: BaseException | None) -> None:
+        if not done.done():
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(ConnectionResetError(f"TLS: {type(error).__name__}"))
+
+    early = client.reader.take_rest()
+    layer = TlsTransport(client.transport, client, services.tls, server_side=True, on_handshake=handshake)
+    client.transport = layer
+    client.encrypted = True
+    layer.start(early)
+    await done
+
+
+async def authenticate(
+    packets: LoginPackets, dialogue: LoginDialogue, request: HandshakeResponse | ChangeUser, fresh: bool
+) -> Accept:
+    """Steps until somebody is known.
+
+    Raises:
+        AccessDenied: 1045/28000, the same for every reason; the log has the reason.
+    """
+    step: Step = dialogue.start(request.user, request.plugin, request.auth, fresh=fresh)
+    for _ in range(_MAX_STEPS):
+        match step:
+            case Accept():
+                if step.fast_path:
+                    packets.write(build_auth_more(FAST_AUTH_OK))
+                return step
+            case Deny():
+                raise denied(packets.client, request.user, bool(request.auth), step.reason)
+            case Switch():
+                packets.write(build_auth_switch(step.plugin, step.nonce))
+            case More():
+                packets.write(build_auth_more(step.data))
+        step = dialogue.answer(await packets.read())
+    raise denied(packets.client, request.user, bool(request.auth), "the login does not end")
+
+
+def denied(client: Client, user: bytes, password: bool, reason: str) -> AccessDenied:
+    """The server's own sentence."""
+    name = user[:80].decode("utf-8", "replace")
+    host = "localhost" if client.peer is None else str(client.peer)
+    return AccessDenied(
+        f"Access denied for user '{name}'@'{host}' (using password: {'YES' if password else 'NO'})",
+        reason=reason,
+    )
+
+
+async def view_known(services: Services) -> None:
+    """Wait until some server has been seen; the login's deadline bounds it. Its greeting is the cluster's."""
+    while not services.view.version:
+        await services.view_changed.wait()
+
+
+async def some_server(services: Services) -> None:
+    """Wait until a statement could be answered at all; the login's deadline bounds it."""
+    while services.view.manager is None and not services.view.readers:
+        await services.view_changed.wait()
+
+
+def too_late(services: Services) -> ServerFault:
+    """What a client is told whose login found no server before the deadline."""
+    seconds = services.config.limits.login_timeout
+    return ServerFault(f"No server of the cluster could be reached within {seconds:g} s; try again later")

@@ -1,0 +1,136 @@
+"""A session's prepared statements of the binary protocol: ids, parameter types, long data, cursors.
+
+The client knows ids of ours; each server connection has its own (``ServerConnection.statements``). A statement is
+prepared where it is executed, again on another server when the strategy or a fault asks for it. Pure: the engine sends.
+
+Manual: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_command_phase_ps.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mysqlproxy.errors import ClientFault, PacketTooLarge
+from mysqlproxy.protocol.commands import Command
+from mysqlproxy.protocol.framing import frame
+from mysqlproxy.sql.verdict import Verdict
+
+MAX_STATEMENTS = 4096  # a session; the servers' own bound is 16382 for all connections together
+LAST_PREPARED = 0xFFFFFFFF  # MariaDB: the id of "the last one prepared"
+_LONG_DATA_CHUNK = 1 << 20
+
+
+class Prepared:
+    """One prepared statement.
+
+    Attributes:
+        id: what the client calls it.
+        request: the payload of its COM_STMT_PREPARE.
+        verdict: made at prepare.
+        parameters: how many.
+        types: the last type block an EXECUTE brought, or None.
+        long_data: parameter index -> data sent ahead of the next EXECUTE.
+        refused: the error the next EXECUTE gets, because its long data was too much (COM_STMT_SEND_LONG_DATA has no
+            answer of its own).
+    """
+
+    __slots__ = ("id", "long_data", "parameters", "refused", "request", "types", "verdict")
+
+    def __init__(self, number: int, request: bytes, verdict: Verdict) -> None:
+        self.id = number
+        self.request = request
+        self.verdict = verdict
+        self.parameters = 0
+        self.types: bytes | None = None
+        self.long_data: dict[int, bytearray] = {}
+        self.refused: ClientFault | None = None
+
+    def reset(self) -> None:
+        self.long_data = {}
+        self.refused = None
+
+    def long_data_packets(self, statement_id: int) -> Iterator[bytes]:
+        """The held data as COM_STMT_SEND_LONG_DATA packets for one server connection."""
+        for parameter, data in self.long_data.items():
+            head = (
+                bytes((Command.STMT_SEND_LONG_DATA,))
+                + statement_id.to_bytes(4, "little")
+                + parameter.to_bytes(2, "little")
+            )
+            for start in range(0, max(len(data), 1), _LONG_DATA_CHUNK):
+                yield frame(head + bytes(data[start : start + _LONG_DATA_CHUNK]))
+
+
+class PreparedStatements:
+    """All of a session, bounded in number and in the long data they hold together."""
+
+    def __init__(self, max_long_data: int) -> None:
+        self._by_id: dict[int, Prepared] = {}
+        self._next = 0
+        self._last: Prepared | None = None
+        self._max_long_data = max_long_data
+
+    def new(self, request: bytes, verdict: Verdict) -> Prepared:
+        """A statement about to be prepared; ``add`` it once a server has accepted it.
+
+        Raises:
+            ClientFault: 1461/42000, too many.
+        """
+        if len(self._by_id) >= MAX_STATEMENTS:
+            raise ClientFault(
+                "Can't create more than max_prepared_stmt_count statements "
+                f"(current value: {MAX_STATEMENTS})",
+                errno=1461,
+                sqlstate="42000",
+            )
+        self._next = self._next % 0x7FFFFFFF + 1
+        while self._next in self._by_id:
+            self._next = self._next % 0x7FFFFFFF + 1
+        return Prepared(self._next, request, verdict)
+
+    def add(self, prepared: Prepared) -> None:
+        self._by_id[prepared.id] = prepared
+        self._last = prepared
+
+    def get(self, number: int, function: str) -> Prepared:
+        """The statement of this id.
+
+        Raises:
+            ClientFault: 1243/HY000, there is none.
+        """
+        found = self._last if number == LAST_PREPARED else self._by_id.get(number)
+        if found is None:
+            raise ClientFault(
+                f"Unknown prepared statement handler ({number}) given to {function}",
+                errno=1243,
+                sqlstate="HY000",
+            )
+        return found
+
+    def remove(self, number: int) -> Prepared | None:
+        found = self._by_id.pop(number, None)
+        if found is self._last:
+            self._last = None
+        return found
+
+    def add_long_data(self, number: int, parameter: int, data: bytes) -> None:
+        """Hold data for the next EXECUTE. Never raises for too much or a wrong id: the command has no answer."""
+        prepared = self._by_id.get(number)
+        if prepared is None or prepared.refused is not None:
+            return
+        if parameter >= prepared.parameters:
+            prepared.refused = ClientFault("Incorrect arguments to mysqld_stmt_send_long_data", errno=1210)
+            return
+        held = sum(len(part) for other in self._by_id.values() for part in other.long_data.values())
+        if held + len(data) > self._max_long_data:
+            prepared.reset()
+            prepared.refused = PacketTooLarge(
+                "Parameter of prepared statement which is set through mysql_send_long_data() is longer than "
+                "'max_allowed_packet' bytes"
+            )
+            return
+        prepared.long_data.setdefault(parameter, bytearray()).extend(data)
+
+    def clear(self) -> None:
+        self._by_id.clear()
+        self._last = None

@@ -1,0 +1,105 @@
+"""The answer on its way from the server to the client: bytes through, boundaries exact. The hottest code but one.
+
+One relay per session, installed as the consumer of the connection that runs the session's statement. Only packet
+headers and OK, EOF and ERR are looked into (``protocol.response``); OK packets are translated for a client that did
+not ask for session tracking, which the daemon always has on towards servers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mysqlproxy.errors import MalformedPacket
+from mysqlproxy.protocol import response
+from mysqlproxy.protocol.capabilities import STATUS_SESSION_STATE_CHANGED as STATE_CHANGED
+from mysqlproxy.protocol.framing import HEADER, frame
+from mysqlproxy.protocol.packets import translate_ok
+from mysqlproxy.session import upload
+
+if TYPE_CHECKING:
+    from mysqlproxy.pool.connection import ServerConnection
+    from mysqlproxy.session.engine import Session
+
+
+class Relay:
+    """Passes one session's answers on.
+
+    Attributes:
+        translate: the client did not agree to SESSION_TRACK.
+        held: bytes of the answer that cannot be passed on before more has come; at most one control packet.
+    """
+
+    __slots__ = ("connection", "held", "session", "translate")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.connection: ServerConnection | None = None
+        self.translate = True
+        self.held = b""
+
+    def begin(self, connection: ServerConnection, form: int, first_sequence: int) -> None:
+        """The next bytes from ``connection`` are the answer to the session's statement."""
+        self.connection = connection
+        self.held = b""
+        connection.walker.begin(form, first_sequence)
+        connection.consumer = self
+
+    def server_data(self, data: bytes) -> None:
+        session = self.session
+        connection = self.connection
+        assert connection is not None
+        if self.held:
+            data = self.held + data
+            self.held = b""
+        walker = connection.walker
+        try:
+            end = walker.feed(data)
+        except MalformedPacket as error:
+            connection.consumer = None
+            connection.abort()
+            session.server_broken(error)
+            return
+        if walker.local_infile is not None and not session.permits_file(walker.local_infile):
+            connection.consumer = None
+            connection.abort()
+            session.server_broken(MalformedPacket("a file was asked for that no statement named"))
+            return
+        if end:
+            request = session.request
+            assert request is not None
+            out = data if end == len(data) else data[:end]
+            if self.translate and walker.oks and (walker.status & STATE_CHANGED or walker.session_state):
+                out = translated(out, walker.oks, session.capabilities)
+            if request.form == response.PREPARE and not request.relayed and not walker.errno:
+                assert request.prepared is not None
+                out = out[: HEADER + 1] + request.prepared.id.to_bytes(4, "little") + out[HEADER + 5 :]
+            if request.relayed or not walker.errno or not session.asks_manager_instead(walker.errno):
+                request.relayed = True
+                session.client.write(out)
+        if walker.done:
+            connection.consumer = None
+            if end != len(data):
+                connection.abort()  # more than was asked for: it must not answer the next statement
+            session.answered()
+        else:
+            self.held = data[end:] if end < len(data) else b""
+            if walker.local_infile is not None:
+                upload.begin(session, connection)
+
+    def server_lost(self, error: Exception | None) -> None:
+        self.session.server_gone(error)
+
+    def server_writable(self, writable: bool) -> None:
+        self.session.client.hold_back(not writable)
+
+
+def translated(data: bytes, spans: list[tuple[int, int, int]], capabilities: int) -> bytes:
+    """``data`` with the OK packets at ``spans`` (start, end, sequence) in the form that the client agreed to."""
+    parts = []
+    position = 0
+    for start, end, sequence in spans:
+        parts.append(data[position:start])
+        parts.append(frame(translate_ok(data[start + HEADER : end], capabilities), sequence))
+        position = end
+    parts.append(data[position:])
+    return b"".join(parts)

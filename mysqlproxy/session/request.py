@@ -1,0 +1,56 @@
+"""One client command on its way: what was asked, and how far it has come. Made by the engine, read by the relay."""
+
+from __future__ import annotations
+
+from mysqlproxy.protocol.framing import HEADER, MAX_PAYLOAD
+from mysqlproxy.session.prepared import Prepared
+from mysqlproxy.sql.verdict import Effect, Kind, Verdict
+
+# Commands that carry no SQL behave like these statements.
+INIT_DB = Verdict(Kind.OTHER, ("COM_INIT_DB",), "USE ?", effects=Effect.SCHEMA)
+MANAGER_COMMAND = Verdict(Kind.OTHER, ("a command that only the manager answers",), "")
+
+
+class Request:
+    """One command.
+
+    Attributes:
+        raw: the packet as the client sent it, headers included, or as rewritten for the server.
+        form: of its answer (``protocol.response``).
+        verdict: what it does.
+        prepared: the prepared statement it runs, or None.
+        started: loop time at which it arrived.
+        excluded: servers that failed it.
+        relayed: bytes of its answer have reached the client: it cannot be asked again elsewhere.
+        retained: ``raw`` may be sent again.
+        pinned: name of the server that must answer (a cursor's), or "".
+    """
+
+    __slots__ = (
+        "code",
+        "excluded",
+        "form",
+        "pinned",
+        "prepared",
+        "raw",
+        "relayed",
+        "retained",
+        "started",
+        "verdict",
+    )
+
+    def __init__(self, code: int, raw: bytes, form: int, verdict: Verdict, started: float) -> None:
+        self.code = code
+        self.raw = raw
+        self.form = form
+        self.verdict = verdict
+        self.started = started
+        self.prepared: Prepared | None = None
+        self.excluded: frozenset[str] = frozenset()
+        self.relayed = False
+        self.retained = True
+        self.pinned = ""
+
+    def answer_sequence(self) -> int:
+        """The sequence id of the answer's first packet: one more than the command's last frame had."""
+        return len(self.raw) // (HEADER + MAX_PAYLOAD) + 1

@@ -1,0 +1,66 @@
+"""What every session is given: the rest of the daemon, through one narrow door. Filled by the composition root.
+
+A reload replaces attributes; sessions read them at each statement and so follow without being told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mysqlproxy.cluster.view import ClusterView
+from mysqlproxy.config.schema import Config
+from mysqlproxy.gatekeeper.accounts import Accounts
+from mysqlproxy.gatekeeper.admission import Admission
+from mysqlproxy.metrics.counters import Counters
+from mysqlproxy.net.tasks import Tasks
+from mysqlproxy.pool.pools import Pools
+from mysqlproxy.routing.strategies import Balance
+from mysqlproxy.sql.classifier import Classifier
+
+if TYPE_CHECKING:
+    from mysqlproxy.session.engine import Session
+
+FIRST_ID = 1 << 31  # below are the servers' own thread ids
+_LAST_ID = (1 << 32) - 1
+
+
+@dataclass(slots=True)
+class Services:
+    """See the attributes' types.
+
+    Attributes:
+        sessions: by connection id, logged in or not.
+        view_changed: set, and replaced by a new one, with each new view.
+        draining: the daemon is going down: sessions end as soon as they may.
+    """
+
+    config: Config
+    view: ClusterView
+    pools: Pools
+    classifier: Classifier
+    counters: Counters
+    accounts: Accounts
+    admission: Admission
+    balance: Balance
+    tasks: Tasks
+    tls: ssl.SSLContext | None = None
+    sessions: dict[int, Session] = field(default_factory=dict)
+    draining: bool = False
+    view_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    last_id: int = FIRST_ID - 1
+
+    def see(self, view: ClusterView) -> None:
+        """A new view: sessions route by it from now on, and who waits for one looks again."""
+        self.view = view
+        changed, self.view_changed = self.view_changed, asyncio.Event()
+        changed.set()
+
+    def next_id(self) -> int:
+        """A connection id that no session has; they wrap around at 2^32."""
+        while True:
+            self.last_id = FIRST_ID if self.last_id >= _LAST_ID else self.last_id + 1
+            if self.last_id not in self.sessions:
+                return self.last_id

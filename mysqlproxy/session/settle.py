@@ -1,0 +1,212 @@
+"""What a session learns from an answer: its state, its GTID position, and why it must keep the connection.
+
+Called by the engine when the whole answer has been passed on. Trusts the server's status flags and trackers first, and
+the verdict for what they do not show.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mysqlproxy.errors import MalformedPacket
+from mysqlproxy.pool.connection import ServerConnection
+from mysqlproxy.pool.keep import STAY, Keep
+from mysqlproxy.protocol.capabilities import (
+    IGNORE_SPACE,
+    STATUS_AUTOCOMMIT,
+    STATUS_CURSOR_EXISTS,
+    STATUS_IN_TRANS,
+    STATUS_LAST_ROW_SENT,
+    STATUS_SESSION_STATE_CHANGED,
+)
+from mysqlproxy.protocol.commands import Command
+from mysqlproxy.protocol.mimic import charset_name
+from mysqlproxy.protocol.response import ResponseWalker
+from mysqlproxy.protocol.tracking import parse_session_state
+from mysqlproxy.routing.route import Why
+from mysqlproxy.session.request import Request
+from mysqlproxy.sql.verdict import Effect, Kind, SqlContext, Verdict
+
+if TYPE_CHECKING:
+    from mysqlproxy.session.engine import Session
+
+_KEEP_FOR: tuple[tuple[Effect, Keep], ...] = (
+    (Effect.USER_VARIABLES, Keep.USER_VARIABLES),
+    (Effect.TEMPORARY_TABLE, Keep.TEMPORARY_TABLE),
+    (Effect.TABLE_LOCK, Keep.TABLE_LOCK),
+    (Effect.NAMED_LOCK, Keep.NAMED_LOCK),
+    (Effect.PREPARED, Keep.PREPARED),
+    (Effect.ONE_TRANSACTION, Keep.ONE_TRANSACTION),
+    (Effect.UNTRACKED | Effect.ROLE, Keep.UNTRACKED),
+)
+_OF_THE_MOMENT = Keep.TRANSACTION | Keep.AUTOCOMMIT_OFF | Keep.WARNINGS
+_PLAIN = Effect.DDL | Effect.INSERT | Effect.SCHEMA | Effect.VARIABLES | Effect.TRANSACTION
+
+# What MariaDB's trackers leave out of SET NAMES x COLLATE y; in any other position a COLLATE cannot be told.
+_COLLATE = re.compile(rb"\bcollate\b", re.IGNORECASE)
+_SET_NAMES = re.compile(
+    rb"\s*set\s+names\s+['\"]?\w+['\"]?\s+collate\s+['\"]?(\w+)['\"]?\s*;?\s*\Z", re.IGNORECASE
+)
+
+
+def settle(session: Session, connection: ServerConnection, request: Request) -> None:
+    walker = connection.walker
+    verdict = request.verdict
+    status = walker.status  # an ERR has none: what was open before is taken to be open still
+    if (
+        not walker.session_state
+        and status == connection.status
+        and not walker.warnings
+        and not walker.errno
+        and not verdict.effects
+        and not connection.keep
+        and verdict.kind is Kind.READ
+        and request.prepared is None
+    ):
+        session.stay.last_server = connection.name
+        return
+    connection.status = status
+    session.status = status & ~STATUS_SESSION_STATE_CHANGED
+    if walker.session_state or verdict.effects & Effect.VARIABLES:
+        _learn_state(session, connection, request)
+    _learn_position(session, verdict, walker, status)
+    connection.keep = _keep(connection, verdict, walker, status)
+    if verdict.effects & Effect.INSERT or walker.last_insert_id:
+        connection.inserted = True
+    if request.prepared is not None:
+        _learn_prepared(session, connection, request, status)
+    if session.state.uncarried:
+        connection.keep |= Keep.UNTRACKED
+    _remember_stay(session, connection)
+
+
+def _learn_state(session: Session, connection: ServerConnection, request: Request) -> None:
+    state = session.state
+    before = state.version
+    try:
+        for change in parse_session_state(connection.walker.session_state):
+            state.learn(change, connection.mariadb)
+    except (MalformedPacket, ValueError):
+        state.uncarried = "a tracker's report that is not understood"
+    if request.verdict.effects & Effect.VARIABLES and connection.mariadb and _COLLATE.search(request.raw):
+        named = _SET_NAMES.search(request.raw[5:])
+        if named is not None and not connection.walker.errno:
+            state.set_variable("collation_connection", named[1].decode())
+        else:
+            state.uncarried = "a COLLATE that is not reported"
+    if state.version != before:
+        # The connection it happened on has it already; the others follow when they are used.
+        if connection.synced == before:
+            connection.synced = state.version
+        connection.schema = state.schema
+        session.context_changed()
+
+
+def _learn_position(session: Session, verdict: Verdict, walker: ResponseWalker, status: int) -> None:
+    """Keep track of what this session wrote; where nobody tells, the manager reads until somebody does."""
+    state = session.state
+    told = state.written
+    if told != session.written_before:  # this answer brought a GTID
+        session.written_before = told
+        return
+    if verdict.kind is not Kind.WRITE:
+        if verdict.effects & Effect.TRANSACTION and not status & STATUS_IN_TRANS and state.wrote:
+            state.wrote = False
+            state.position_unknown = "ROLLBACK" not in verdict.digest[:8].upper() or bool(walker.errno)
+        return
+    if not (walker.affected_rows or walker.errno or walker.result_sets or verdict.effects & Effect.DDL):
+        return  # it changed nothing, so there is no GTID to be told
+    if status & STATUS_IN_TRANS:
+        state.wrote = True  # COMMIT will tell
+    else:
+        state.position_unknown = True
+
+
+def _keep(connection: ServerConnection, verdict: Verdict, walker: ResponseWalker, status: int) -> Keep:
+    keep = connection.keep & ~_OF_THE_MOMENT
+    if status & STATUS_IN_TRANS:
+        keep |= Keep.TRANSACTION
+    elif keep & Keep.ONE_TRANSACTION and verdict.kind is not Kind.OTHER and not walker.errno:
+        keep &= ~Keep.ONE_TRANSACTION  # the one transaction it was for has ended
+    if not status & STATUS_AUTOCOMMIT:
+        keep |= Keep.AUTOCOMMIT_OFF
+    if walker.warnings:
+        keep |= Keep.WARNINGS
+    effects = verdict.effects
+    if effects & ~_PLAIN:
+        if effects & Effect.UNLOCK_TABLES and not walker.errno:
+            keep &= ~Keep.TABLE_LOCK
+        for effect, reason in _KEEP_FOR:
+            if effects & effect:
+                keep |= reason
+    return keep
+
+
+def _learn_prepared(session: Session, connection: ServerConnection, request: Request, status: int) -> None:
+    prepared = request.prepared
+    walker = connection.walker
+    assert prepared is not None
+    if request.code == Command.STMT_PREPARE:
+        if not walker.errno:
+            prepared.parameters = walker.parameters
+            connection.statements[prepared.id] = walker.statement_id
+            session.prepared.add(prepared)
+    elif request.code in (Command.STMT_EXECUTE, Command.STMT_FETCH, Command.STMT_RESET):
+        open_cursor = bool(status & STATUS_CURSOR_EXISTS) and not status & STATUS_LAST_ROW_SENT
+        if request.code == Command.STMT_RESET or walker.errno or not open_cursor:
+            connection.cursors.discard(prepared.id)
+        else:
+            connection.cursors.add(prepared.id)
+        if connection.cursors:
+            connection.keep |= Keep.CURSOR
+        else:
+            connection.keep &= ~Keep.CURSOR
+
+
+def _remember_stay(session: Session, connection: ServerConnection) -> None:
+    stay = session.stay
+    stay.last_server = connection.name
+    stay.server = next((name for name, held in session.held.items() if held.keep & STAY), "")
+    stay.manager_reads = manager_reads(session)
+    in_transaction = bool(connection.keep & Keep.TRANSACTION)
+    if not in_transaction:
+        session.transaction_since = 0.0
+    elif not session.transaction_since:
+        session.transaction_since = session.since
+
+
+def manager_reads(session: Session) -> Why | None:
+    """Why this session's reads must go to the manager for now."""
+    if session.state.position_unknown:
+        return Why.POSITION_UNKNOWN
+    return None
+
+
+def sql_context(session: Session) -> SqlContext:
+    """All that the verdicts of this session depend on."""
+    view = session.services.view
+    variables = session.state.variables
+    modes = frozenset(variables.get("sql_mode", view.sql_mode).upper().split(","))
+    charset = variables.get("character_set_client") or charset_name(session.charset) or "utf8mb4"
+    manager = view.manager or (view.readers[0] if view.readers else None)
+    schema = session.state.schema or b""
+    return SqlContext(
+        mariadb=view.mariadb,
+        version=_version(view.version),
+        ansi_quotes="ANSI_QUOTES" in modes,
+        no_backslash_escapes="NO_BACKSLASH_ESCAPES" in modes,
+        pipes_as_concat="PIPES_AS_CONCAT" in modes,
+        ignore_space="IGNORE_SPACE" in modes or bool(session.capabilities & IGNORE_SPACE),
+        oracle="ORACLE" in modes,
+        charset=charset.lower(),
+        schema=schema.decode("utf-8", "surrogateescape"),
+        lower_case_table_names=0 if manager is None else manager.lower_case_table_names,
+    )
+
+
+def _version(greeting: str) -> tuple[int, int, int]:
+    """(10, 11, 19) of "5.5.5-10.11.19-MariaDB-log"."""
+    found = re.findall(r"[0-9]+\.[0-9]+\.[0-9]+", greeting.removeprefix("5.5.5-"))
+    major, minor, patch = (int(part) for part in found[0].split(".")) if found else (0, 0, 0)
+    return major, minor, patch

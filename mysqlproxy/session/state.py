@@ -1,0 +1,135 @@
+"""What a session has set, so that every server connection it uses can be given the same.
+
+Learned from the servers' session trackers (they report what really changed, also inside procedures), never from the
+text of a SET; the one thing the trackers of MariaDB hide, the collation in SET NAMES ... COLLATE, is added by the
+engine. Pure: ``commands_for`` says what to send, the engine sends it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mysqlproxy.cluster.gtid import GtidSet
+from mysqlproxy.protocol.tracking import Change, ChangeKind
+
+# Values that belong to one connection or one statement: with one of these set, the session stays on the manager.
+_NOT_CARRIED = frozenset(
+    ["timestamp", "insert_id", "last_insert_id", "identity", "rand_seed1", "rand_seed2", "gtid_next", "gtid_domain_id", "gtid_seq_no", "server_id", "sql_log_bin", "skip_replication", "pseudo_thread_id", "pseudo_slave_mode", "pseudo_replica_mode"]
+)
+# The daemon's own business, or reported without having been set.
+_IGNORED = frozenset(("last_gtid", "gtid_executed", "warning_count", "error_count", "in_transaction"))
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,10})?\Z")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
+MAX_VARIABLES = 256
+
+
+class SessionState:
+    """The carried state.
+
+    Attributes:
+        schema: default schema as bytes, or None.
+        variables: system variable -> value as the tracker reported it, in the order of setting.
+        option: the last COM_SET_OPTION's argument, or None.
+        version: grows with every change.
+        uncarried: why connections can no longer be given the same state, "" while they can.
+        position: GTIDs of this session's writes, or None before the first.
+        position_unknown: it may have written something whose GTID was not told.
+        wrote: the open transaction has written.
+        written: how often ``position`` has moved.
+        last_insert_id: LAST_INSERT_ID() of a connection that was given up, or None.
+    """
+
+    __slots__ = (
+        "last_insert_id",
+        "option",
+        "position",
+        "position_unknown",
+        "schema",
+        "uncarried",
+        "variables",
+        "version",
+        "written",
+        "wrote",
+    )
+
+    def __init__(self) -> None:
+        self.schema: bytes | None = None
+        self.variables: dict[str, str] = {}
+        self.option: int | None = None
+        self.version = 0
+        self.uncarried = ""
+        self.position: GtidSet | None = None
+        self.position_unknown = False
+        self.wrote = False
+        self.written = 0
+        self.last_insert_id: int | None = None
+
+    def reset(self, schema: bytes | None) -> None:
+        """COM_RESET_CONNECTION, COM_CHANGE_USER. What was written stays written: the position survives."""
+        self.schema = schema
+        self.variables = {}
+        self.option = None
+        self.uncarried = ""
+        self.last_insert_id = None
+        self.version += 1
+
+    def learn(self, change: Change, mariadb: bool) -> bool:
+        """Take over one tracker report; True when it told a GTID."""
+        if change.kind is ChangeKind.SCHEMA:
+            self.schema = change.value.encode("utf-8", "surrogateescape") or None
+            self.version += 1
+        elif change.kind is ChangeKind.GTIDS:
+            self._wrote(change.value, mariadb)
+            return True
+        elif change.kind is ChangeKind.VARIABLE:
+            name = change.name.lower()
+            if name == "last_gtid":
+                self._wrote(change.value, mariadb)
+                return True
+            self.set_variable(name, change.value)
+        return False
+
+    def set_variable(self, name: str, value: str) -> None:
+        if name in _IGNORED or name.startswith("session_track_"):
+            return
+        if name in _NOT_CARRIED:
+            self.uncarried = name
+        elif len(self.variables) >= MAX_VARIABLES or not _NAME.match(name) or literal(name, value) is None:
+            self.uncarried = "a variable that cannot be carried over"
+        else:
+            self.variables.pop(
+                name, None
+            )  # the order of setting matters: sql_mode's parts, NAMES and collations
+            self.variables[name] = value
+            if name == "character_set_connection":
+                self.variables.pop("collation_connection", None)  # SET NAMES chose the charset's default
+            self.version += 1
+
+    def _wrote(self, text: str, mariadb: bool) -> None:
+        told = GtidSet.parse(text, mariadb)
+        self.position = told if self.position is None else self.position.merge(told)
+        self.position_unknown = False
+        self.wrote = False
+        self.written += 1
+
+    def assignments(self) -> bytes | None:
+        """One SET statement that makes a fresh login's variables this session's; None when there is nothing to set."""
+        if not self.variables:
+            return None
+        parts = []
+        for name, value in self.variables.items():
+            text = literal(name, value)
+            assert text is not None  # set_variable saw to it
+            parts.append(b"@@session.%s=%s" % (name.encode("ascii"), text))
+        return b"SET " + b",".join(parts)
+
+
+def literal(name: str, value: str) -> bytes | None:
+    """A tracked value as SQL, or None when no spelling is safe under every sql_mode and charset."""
+    if name.startswith("character_set_") and not value:
+        return b"NULL"
+    if _NUMBER.match(value):
+        return value.encode()
+    if "\\" in value or "\0" in value or not value.isascii():
+        return None
+    return b"'" + value.replace("'", "''").encode() + b"'"

@@ -1,0 +1,141 @@
+"""Make a server connection the session's: schema, variables, prepared statements, and the wait for its writes.
+
+Called by the engine before a statement is sent. Runs the daemon's own statements, never between a client's statement
+and one that asks for its warnings or row count: those go back to the connection of the last statement, which has the
+session's state already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mysqlproxy.cluster.view import ServerView
+from mysqlproxy.errors import MalformedPacket, ServerFault
+from mysqlproxy.pool.connection import ServerConnection
+from mysqlproxy.protocol import response
+from mysqlproxy.protocol.capabilities import DEPRECATE_EOF
+from mysqlproxy.protocol.codec import read_lenenc_bytes
+from mysqlproxy.protocol.commands import Command
+from mysqlproxy.protocol.framing import frame, payload_of
+from mysqlproxy.protocol.prepared import parse_prepare_ok, with_parameter_types, with_statement_id
+from mysqlproxy.session.prepared import Prepared
+from mysqlproxy.session.request import Request
+
+if TYPE_CHECKING:
+    from mysqlproxy.session.engine import Session
+
+
+async def bring_up_to_date(session: Session, connection: ServerConnection) -> None:
+    """Give a connection the session's schema and variables.
+
+    Raises:
+        ServerFault: with the server's number: it refused a part. A worker that does is barred for the session.
+    """
+    state = session.state
+    version = state.version
+    if state.schema is not None and state.schema != connection.schema:
+        await connection.use(state.schema)
+    try:
+        if (assignments := state.assignments()) is not None:
+            (await connection.query(assignments)).raise_error()
+        if state.option is not None:
+            await connection.command(bytes((Command.SET_OPTION, *state.option.to_bytes(2, "little"))))
+        if state.last_insert_id is not None and connection.was_manager:
+            (await connection.query(b"SET last_insert_id=%d" % state.last_insert_id)).raise_error()
+            state.last_insert_id = None
+            connection.inserted = True
+    except ServerFault:
+        if not connection.was_manager:
+            session.barred |= {connection.name}
+        raise
+    connection.synced = version
+
+
+async def wait_for_position(session: Session, connection: ServerConnection, server: ServerView) -> bool:
+    """Wait until a worker has applied what this session wrote; False when it does not within consistency_wait."""
+    state = session.state
+    written, position = state.written, state.position
+    assert position is not None
+    if server.position is None or not server.position.covers(position):
+        seconds = session.services.config.routing.consistency_wait
+        function = b"MASTER_GTID_WAIT" if connection.mariadb else b"WAIT_FOR_EXECUTED_GTID_SET"
+        text = b"SELECT %s('%s', %.3f)" % (function, str(position).encode("ascii"), seconds)
+        async with asyncio.timeout(seconds + session.services.config.limits.connect_timeout):
+            reply = await connection.query(text)
+        if reply.errno or single_number(reply.packets(), connection.capabilities) != 0:
+            return False
+    connection.caught_up = written
+    return True
+
+
+def single_number(packets: list[bytes], capabilities: int) -> int | None:
+    """The one value of a one-row, one-column text result; None when it is anything else."""
+    row = 2 if capabilities & DEPRECATE_EOF else 3
+    try:
+        value, end = read_lenenc_bytes(packets[row], 0)
+        return int(value) if end == len(packets[row]) else None
+    except (IndexError, MalformedPacket, ValueError):
+        return None
+
+
+def is_bound(connection: ServerConnection, request: Request) -> bool:
+    """Whether the connection can run the request as it is: its statement is prepared there."""
+    prepared = request.prepared
+    return prepared is None or request.code == Command.STMT_PREPARE or prepared.id in connection.statements
+
+
+async def bind(connection: ServerConnection, request: Request) -> None:
+    """Prepare the request's statement on this connection, if it is not there yet.
+
+    Raises:
+        ServerFault: the server refuses it.
+    """
+    if is_bound(connection, request):
+        return
+    prepared = request.prepared
+    assert prepared is not None
+    reply = (await connection.command(prepared.request, response.PREPARE)).raise_error()
+    answer = parse_prepare_ok(reply.packets()[0])
+    if answer.parameters != prepared.parameters:
+        raise ServerFault("The statement needs to be prepared again", errno=1615)  # ER_NEED_REPREPARE
+    connection.statements[prepared.id] = answer.statement_id
+    connection.bound.discard(prepared.id)
+
+
+def send_bound(session: Session, connection: ServerConnection, request: Request) -> None:
+    """Send a request about a prepared statement with the ids, types and long data this connection needs."""
+    prepared = request.prepared
+    assert prepared is not None
+    number = connection.statements[prepared.id]
+    raw = request.raw
+    if request.code == Command.STMT_EXECUTE:
+        if prepared.long_data:
+            for packet in prepared.long_data_packets(number):
+                connection.send(packet)
+            prepared.reset()
+            request.retained = False
+        raw = _with_types(session, connection, prepared, raw)
+    connection.send(with_statement_id(raw, number))
+
+
+def _with_types(session: Session, connection: ServerConnection, prepared: Prepared, raw: bytes) -> bytes:
+    """A client tells the parameters' types once; each connection must be told."""
+    if not prepared.parameters or prepared.id in connection.bound:
+        return raw
+    connection.bound.add(prepared.id)
+    if prepared.types is None:
+        return raw
+    payload = payload_of(raw)
+    told = with_parameter_types(payload, prepared.parameters, prepared.types, session.capabilities)
+    return raw if told is payload or told == payload else frame(told)
+
+
+def forget(session: Session, prepared: Prepared) -> None:
+    """COM_STMT_CLOSE on every connection that knows the statement; it has no answer."""
+    for connection in session.held.values():
+        number = connection.statements.pop(prepared.id, None)
+        connection.bound.discard(prepared.id)
+        connection.cursors.discard(prepared.id)
+        if number is not None and not connection.closed:
+            connection.send(frame(bytes((Command.STMT_CLOSE,)) + number.to_bytes(4, "little")))
