@@ -17,7 +17,7 @@ from mysqlproxy.commands.observe import configured_view, probe_all, view_of
 from mysqlproxy.config.load import read
 from mysqlproxy.config.schema import Config, Consistency, Strategy
 from mysqlproxy.errors import ConfigFault, NoServer
-from mysqlproxy.routing.route import FREE, Why, route
+from mysqlproxy.routing.route import Stay, Why, route
 from mysqlproxy.routing.strategies import Balance
 from mysqlproxy.sql.classifier import Classifier
 from mysqlproxy.sql.verdict import Effect, Needs, SqlContext, Verdict
@@ -61,7 +61,7 @@ def answer_to(config: Config, file: Path, question: Question) -> dict[str, objec
     why: Why | None = None
     failure = ""
     try:
-        chosen, why = route(verdict, view, FREE, strategy, consistency, Balance({}))
+        chosen, why = route(verdict, view, Stay(), strategy, consistency, Balance({}))
     except NoServer as error:
         failure = str(error)
     return {
@@ -95,20 +95,20 @@ def answer_to(config: Config, file: Path, question: Question) -> dict[str, objec
 
 def context_of(view: ClusterView, schema: str) -> SqlContext:
     """What a new session's statements are read by, when its client speaks utf8mb4."""
-    mode = set(view.sql_mode.upper().split(","))
+    modes = frozenset(view.sql_mode.upper().split(","))
     major, minor, patch = (*version_key(view.version), 0, 0, 0)[:3]
     usual = SqlContext()
-    manager = view.manager
+    server = view.manager or (view.readers[0] if view.readers else None)
     return SqlContext(
         mariadb=view.mariadb,
         version=(major, minor, patch) if view.version else usual.version,
-        ansi_quotes=not mode.isdisjoint({"ANSI_QUOTES", "ANSI", "ORACLE"}),
-        no_backslash_escapes="NO_BACKSLASH_ESCAPES" in mode,
-        pipes_as_concat=not mode.isdisjoint({"PIPES_AS_CONCAT", "ANSI", "ORACLE"}),
-        ignore_space=not mode.isdisjoint({"IGNORE_SPACE", "ANSI", "ORACLE"}),
-        oracle="ORACLE" in mode,
+        ansi_quotes="ANSI_QUOTES" in modes,
+        no_backslash_escapes="NO_BACKSLASH_ESCAPES" in modes,
+        pipes_as_concat="PIPES_AS_CONCAT" in modes,
+        ignore_space="IGNORE_SPACE" in modes,
+        oracle="ORACLE" in modes,
         schema=schema,
-        lower_case_table_names=manager.lower_case_table_names if manager else usual.lower_case_table_names,
+        lower_case_table_names=server.lower_case_table_names if server else usual.lower_case_table_names,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isinf
 from typing import Any
 
 from mysqlproxy.cluster.view import ClusterView, ServerView
@@ -48,6 +49,8 @@ def reason_for(
         if server not in view.readers:
             return server.unreadable or "takes no reads"
         if strategy is Strategy.CUSTOMIZED:
+            if isinf(server.ping):
+                return "its ping is not known"
             return f"not the lowest ping ({_milliseconds(server.ping)})"
         return "could have been chosen as well"
     if why is Why.NO_WORKER or why is Why.NO_MANAGER or why is None:
@@ -89,7 +92,7 @@ def _listed(title: str, items: list[str]) -> list[str]:
 
 
 def _joined(names: list[str]) -> str:
-    return ", ".join(names) or "none"
+    return ", ".join(names) or "-"  # none, or not looked for
 
 
 def _compares_pings(why: Why | None, strategy: Strategy) -> bool:
@@ -97,4 +100,4 @@ def _compares_pings(why: Why | None, strategy: Strategy) -> bool:
 
 
 def _milliseconds(seconds: float) -> str:
-    return "unknown" if seconds == float("inf") else f"{seconds * 1000:.2f} ms"
+    return "unknown" if isinf(seconds) else f"{seconds * 1000:.2f} ms"
