@@ -69,13 +69,12 @@ class TooManyConnections(PolicyDenied):
 
 
 class ServerFault(ProxyError):
-    """A server is unreachable, died, or broke the protocol (CR_SERVER_LOST's number is the client's own: 2013).
+    """A server is unreachable, died, or broke the protocol.
 
-    ER_NET_READ_ERROR is the server-side number that drivers take as a lost connection.
+    CR_SERVER_LOST is a client library's number; drivers and ORMs know it as "this connection is gone".
     """
 
-    default_errno = 1158
-    default_sqlstate = "08S01"
+    default_errno = 2013
 
 
 class NoServer(ServerFault):

@@ -52,13 +52,16 @@ class Identity:
 
 
 async def login(
-    wire: ServerWire,
+    packets: Packets,
     identity: Identity,
     server: Server,
     tls: ssl.SSLContext | None,
     schema: bytes | None = None,
 ) -> tuple[Greeting, int, Ok]:
     """The whole login on a fresh socket. The caller bounds the time and aborts the wire when this raises.
+
+    Args:
+        packets: consumer of the wire since before it was connected: the greeting comes unasked.
 
     Returns:
         the greeting, the capabilities in force, and the OK that ended the login.
@@ -67,7 +70,7 @@ async def login(
         ServerFault: with the server's own number when it refused.
         MalformedPacket: it broke the protocol.
     """
-    packets = Packets(wire)
+    wire = packets.wire
     greeting = parse_greeting(await packets.read())
     capabilities = for_server(identity.capabilities, greeting.capabilities)
     if schema is not None:

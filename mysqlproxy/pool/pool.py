@@ -18,6 +18,7 @@ from mysqlproxy.config.schema import Limits, Server
 from mysqlproxy.errors import ProxyError, ServerFault, TooManyConnections
 from mysqlproxy.net.tasks import Tasks
 from mysqlproxy.pool.connection import Owner, ServerConnection, fault_of
+from mysqlproxy.pool.exchange import Packets
 from mysqlproxy.pool.keep import Keep
 from mysqlproxy.pool.login import Identity, login
 
@@ -197,6 +198,7 @@ class ServerPool:
         """
         loop = asyncio.get_running_loop()
         connection = ServerConnection(self.server, self.epoch, self.incarnation)
+        packets = connection.consumer = Packets(connection)
         connection.on_gone = self._gone
         connection.waiting = self.waiting
         connection.wake = self.wake
@@ -207,7 +209,7 @@ class ServerPool:
                     await loop.create_unix_connection(lambda: connection, address.path)
                 else:
                     await loop.create_connection(lambda: connection, address.host, address.port)
-                greeting, capabilities, _ = await login(connection, identity, self.server, self.tls)
+                greeting, capabilities, _ = await login(packets, identity, self.server, self.tls)
                 connection.logged_in(greeting, identity, capabilities, loop.time())
                 await connection.track()
         except (OSError, ProxyError, TimeoutError) as error:

@@ -263,7 +263,7 @@ class Session:
         now = self.leave(connection)
         if self.reask:
             self.reask = False
-            self.services.counters.retried("refused by a worker")
+            self.services.counters.retried("refused_by_worker")
             view = self.services.view
             request.excluded |= {server.name for server in view.servers if server is not view.manager}
             self.start(request)

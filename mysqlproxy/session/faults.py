@@ -33,7 +33,7 @@ _MAX_TRIES = 4  # servers asked for one read
 # ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR, ER_DBACCESS_DENIED_ERROR).
 _MANAGER_DECIDES = frozenset((1290, 1792, 1836, 1146, 1054, 1049, 1305, 1356, 1142, 1143, 1044))
 
-LOST = ServerFault("Lost connection to server during query", errno=2013, sqlstate="HY000")
+LOST = ServerFault("Lost connection to server during query")
 
 
 def not_sent(session: Session, request: Request, server: ServerView, error: Exception) -> None:
@@ -95,9 +95,6 @@ def idle_connection_lost(session: Session, connection: ServerConnection) -> None
 class SessionLost(ServerFault):
     """State of this session was on a server that is no longer what it was."""
 
-    default_errno = 2013
-    default_sqlstate = "HY000"
-
 
 def still_valid(session: Session, connection: ServerConnection) -> ServerConnection | None:
     """The connection, if the view still agrees with what it was taken for; None when a new one is needed.
@@ -143,7 +140,7 @@ def _may_ask_elsewhere(session: Session, request: Request) -> bool:
 
 
 def _ask_elsewhere(session: Session, request: Request, failed: str) -> None:
-    session.services.counters.retried("server lost")
+    session.services.counters.retried("server_lost")
     log.info("a read is asked again: %s failed", failed, extra={"session": session.id})
     request.excluded |= {failed}
     session.start(request)

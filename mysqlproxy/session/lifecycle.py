@@ -47,7 +47,7 @@ async def log_in(session: Session) -> None:
         services.counters.denied(error.reason)
         _fail(session, error, "denied", error.reason)
     except PolicyDenied as error:
-        services.counters.denied("too many connections")
+        services.counters.denied("too_many_connections")
         _fail(session, error, "denied", str(error))
     except ProxyError as error:
         _fail(session, error, "error", str(error))
@@ -226,7 +226,7 @@ def _abandon(session: Session, connection: ServerConnection) -> None:
     """Nobody waits for the statement any more: kill it, then drop its connection."""
     connection.owner = None
     connection.consumer = _NOBODY
-    session.services.counters.killed("client gone")
+    session.services.counters.killed("client_gone")
     session.services.pools.kill(connection, then_drop=True)
 
 
