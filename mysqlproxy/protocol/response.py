@@ -59,6 +59,7 @@ _PREPARED: Final = 5  # PREPARE_OK or ERR
 _FIELDS: Final = 6
 _ONE: Final = 7
 _STRING: Final = 8
+_FILE: Final = 9  # nothing, before the client has sent its file
 _BEGIN: Final = (_FIRST, _PREPARED, _FIELDS, _ROWS, _STRING, _ONE, _FIRST)  # by form
 
 _NULL: Final = 0xFB  # at the front of an answer: LOCAL INFILE
@@ -168,8 +169,15 @@ class ResponseWalker:
         self.parameters = 0
 
     def resume_after_infile(self, client_sequence: int) -> None:
-        """The client's file has been passed on; ``client_sequence`` is the id of its last (empty) packet."""
+        """The client's file has been passed on; ``client_sequence`` is the id of its last (empty) packet.
+
+        Raises:
+            InternalBug: no file was asked for.
+        """
+        if self._state != _FILE:
+            raise InternalBug("The server asked for no file")
         self.local_infile = None
+        self._state = _FIRST
         self._sequence = (client_sequence + 1) & 0xFF
 
     def feed(self, data: bytes) -> int:
@@ -196,7 +204,7 @@ class ResponseWalker:
             self.oks = []
         if self.prepare_ok[1]:
             self.prepare_ok = (0, 0)
-        if self.local_infile is not None:
+        if state == _FILE:
             if size > MAX_CONTROL:
                 raise MalformedPacket("Malformed packet: the server does not wait for the file")
             return 0
@@ -233,7 +241,7 @@ class ResponseWalker:
                     state = self._control(data, start, end, state)
                     sequence = (sequence + 1) & 0xFF
                     position = end
-                    if self.local_infile is not None:
+                    if state == _FILE:
                         break
                     continue
             sequence = (sequence + 1) & 0xFF
@@ -261,7 +269,7 @@ class ResponseWalker:
                 return _FIRST if self.status & STATUS_MORE_RESULTS_EXISTS else _DONE
             if first == _NULL:
                 self.local_infile = data[start + 1 : end]
-                return _FIRST
+                return _FILE
             count, after = read_lenenc(data[start:end], 0)
             if after != end - start or not 0 < count <= MAX_COLUMNS:
                 raise MalformedPacket("Malformed packet: not a number of columns")
@@ -329,6 +337,8 @@ class ResponseWalker:
             self.last_insert_id = inserted
             self.status = data[start + 3] | data[start + 4] << 8
             self.warnings = data[start + 5] | data[start + 6] << 8
+            if self._track and self.status & STATUS_SESSION_STATE_CHANGED:
+                raise MalformedPacket("Malformed packet: an OK without the session state it announces")
         else:
             self._long_ok(data[start:end])
 
