@@ -208,10 +208,12 @@ class Daemon:
         for session in list(services.sessions.values()):
             if session.login_packets is not None or (not session.busy and not session.must_stay()):
                 lifecycle.shut_down(session)
-        deadline = asyncio.get_running_loop().time() + self.config.limits.drain_timeout
-        while services.sessions and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(TICK)
-        if services.sessions:
+        try:
+            async with asyncio.timeout(self.config.limits.drain_timeout):
+                while services.sessions:
+                    services.emptied.clear()
+                    await services.emptied.wait()
+        except TimeoutError:
             log.warning("drain_timeout: %d clients are closed", len(services.sessions))
         for session in list(services.sessions.values()):
             lifecycle.shut_down(session)

@@ -141,8 +141,14 @@ class ServerConnection(ServerWire):
             ServerFault, MalformedPacket: then it is closed.
         """
         try:
-            secure = bool(self.capabilities & SSL)
-            await change_user(self, identity, self.capabilities, self.nonce, self.plugin, secure)
+            await change_user(
+                self,
+                identity,
+                capabilities=self.capabilities,
+                nonce=self.nonce,
+                plugin=self.plugin,
+                secure=bool(self.capabilities & SSL),
+            )
         except BaseException:
             self.abort()
             raise

@@ -98,7 +98,7 @@ async def login(
 
 
 async def change_user(
-    wire: ServerWire, identity: Identity, capabilities: int, nonce: bytes, plugin: str, secure: bool
+    wire: ServerWire, identity: Identity, *, capabilities: int, nonce: bytes, plugin: str, secure: bool
 ) -> Ok:
     """Make an open connection what a new login of ``identity`` without a schema would be.
 

@@ -1,7 +1,7 @@
 """What each command of the protocol means to a session: one function per command, and the table that names them.
 
-Called by the engine with a whole packet. A command ends in ``session.start`` (a server answers), ``session.reply_ok``,
-``session.refuse``, or in nothing for those that have no answer.
+Called by the engine with a whole packet. A command ends in ``session.start`` (a server answers), in
+``session.reply_ok``, in ``session.refuse``, or in nothing for those that have no answer.
 
 Manual: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_command_phase.html
 """

@@ -209,7 +209,10 @@ def end(session: Session) -> None:
     if session.gone:
         return
     session.gone = session.busy = True
-    session.services.sessions.pop(session.id, None)
+    services = session.services
+    services.sessions.pop(session.id, None)
+    if not services.sessions:
+        services.emptied.set()
     for ticket in session.tickets:
         ticket.release()
     if session.task is not None and session.task is not asyncio.current_task():

@@ -1,7 +1,8 @@
 """A session's prepared statements of the binary protocol: ids, parameter types, long data, cursors.
 
-The client knows ids of ours; each server connection has its own (``ServerConnection.statements``). A statement is
-prepared where it is executed, again on another server when the strategy or a fault asks for it. Pure: the engine sends.
+The client knows ids of ours; each server connection has its own (``ServerConnection.statements``). A statement
+is prepared where it is executed, again on another server when the strategy or a fault asks for it. Pure: the
+engine sends.
 
 Manual: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_command_phase_ps.html
 """

@@ -34,6 +34,7 @@ class Services:
     Attributes:
         sessions: by connection id, logged in or not.
         view_changed: set, and replaced by a new one, with each new view.
+        emptied: set whenever the last session ends.
         draining: the daemon is going down: sessions end as soon as they may.
     """
 
@@ -50,6 +51,7 @@ class Services:
     sessions: dict[int, Session] = field(default_factory=dict)
     draining: bool = False
     view_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    emptied: asyncio.Event = field(default_factory=asyncio.Event)
     last_id: int = FIRST_ID - 1
 
     def see(self, view: ClusterView) -> None:

@@ -1,7 +1,7 @@
 """What a session learns from an answer: its state, its GTID position, and why it must keep the connection.
 
-Called by the engine when the whole answer has been passed on. Trusts the server's status flags and trackers first, and
-the verdict for what they do not show.
+Called by the engine when the whole answer has been passed on. Trusts the server's status flags and trackers
+first, and the verdict for what they do not show.
 """
 
 from __future__ import annotations

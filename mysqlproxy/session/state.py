@@ -14,10 +14,28 @@ from mysqlproxy.protocol.tracking import Change, ChangeKind
 
 # Values that belong to one connection or one statement: with one of these set, the session stays on the manager.
 _NOT_CARRIED = frozenset(
-    ["timestamp", "insert_id", "last_insert_id", "identity", "rand_seed1", "rand_seed2", "gtid_next", "gtid_domain_id", "gtid_seq_no", "server_id", "sql_log_bin", "skip_replication", "pseudo_thread_id", "pseudo_slave_mode", "pseudo_replica_mode"]
+    (
+        "timestamp",
+        "insert_id",
+        "last_insert_id",
+        "identity",
+        "rand_seed1",
+        "rand_seed2",
+        "gtid_next",
+        "gtid_domain_id",
+        "gtid_seq_no",
+        "server_id",
+        "sql_log_bin",
+        "skip_replication",
+        "pseudo_thread_id",
+        "pseudo_slave_mode",
+        "pseudo_replica_mode",
+    )
 )
 # The daemon's own business, or reported without having been set.
-_IGNORED = frozenset(("last_gtid", "gtid_executed", "warning_count", "error_count", "in_transaction"))
+_IGNORED = frozenset(
+    ("last_gtid", "gtid_executed", "statement_id", "warning_count", "error_count", "in_transaction")
+)
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,10})?\Z")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 MAX_VARIABLES = 256
@@ -113,7 +131,7 @@ class SessionState:
         self.written += 1
 
     def assignments(self) -> bytes | None:
-        """One SET statement that makes a fresh login's variables this session's; None when there is nothing to set."""
+        """One SET statement that makes a fresh login's variables this session's; None for nothing to set."""
         if not self.variables:
             return None
         parts = []
