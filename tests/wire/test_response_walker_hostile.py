@@ -11,7 +11,7 @@ import pytest
 from mysqlproxy.errors import InternalBug, MalformedPacket
 from mysqlproxy.protocol import capabilities as cap
 from tests.wire import builds
-from tests.wire.answers import BASE, DEFINITION, MODERN, Client, begun, cut, eof, frames, ok
+from tests.wire.answers import BASE, DEFINITION, MODERN, Client, begun, cut, end_of, eof, frames, ok
 
 FULL = 0xFFFFFF
 MORE = cap.STATUS_MORE_RESULTS_EXISTS
