@@ -55,7 +55,7 @@ class Listeners:
         if address.path:
             _remove_stale(address.path)
             server = await loop.create_unix_server(self._protocol, address.path, backlog=BACKLOG)
-            os.chmod(address.path, 0o666)  # noqa: PTH101 - as mysqld's: who may log in is the gatekeeper's question
+            os.chmod(address.path, 0o666)  # noqa: PTH101, S103 - as mysqld's: who may log in is the gatekeeper's question
             return server
         return await loop.create_server(
             self._protocol, address.host or None, address.port, backlog=BACKLOG, reuse_address=True
