@@ -71,7 +71,7 @@ def elect(
             return Outcome(None, f"more than one server would take writes ({names})", tuple(alerts))
     ahead = _compare(holder, chosen, servers, known, alerts, go_on=go_on)
     if ahead and not go_on:
-        reason = f"the manager {chosen.name} lacks transactions of its own that {listed(ahead)} has"
+        reason = f"the manager {chosen.name} lacks transactions of its own that are on {listed(ahead)}"
         return Outcome(None, reason, tuple(alerts))
     return Outcome(chosen, "", tuple(alerts))
 
@@ -113,7 +113,7 @@ def _compare(
         if found.own:
             ahead.append(server.name)
             alerts.append(
-                f"manager behind: {chosen.name} lacks transactions of its own that {server.name} has "
+                f"manager behind: {chosen.name} lacks transactions of its own that are on {server.name} "
                 f"({_short(found.own)}); "
                 + ("writes go on, as configured" if go_on else "writes are refused until that is resolved")
             )

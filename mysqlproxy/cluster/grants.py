@@ -1,6 +1,7 @@
 """What accounts may do on one server: what the monitor's lacks, and who could write to a worker.
 
-For ``check --connect``. Asks over connections that are given to it; grants nothing.
+For ``check --connect``. Asks over connections that are given to it and leaves them as they were; grants
+nothing.
 
 Privileges: https://mariadb.com/kb/en/grant/ and
 https://dev.mysql.com/doc/refman/9.0/en/privileges-provided.html.
@@ -90,14 +91,14 @@ def _grants(connection: Any, mariadb: bool) -> list[str]:
             return lines
         using = ", ".join(waiting[:MAX_ROLES])
         return [str(row[0]) for row in _rows(connection, f"SHOW GRANTS FOR CURRENT_USER() USING {using}")]
-    seen: set[str] = set()
-    while waiting and len(seen) < MAX_ROLES:
-        role = waiting.pop()
-        if role not in seen:
-            seen.add(role)
-            found = [str(row[0]) for row in _rows(connection, f"SHOW GRANTS FOR {role}")]
-            lines += found
-            waiting += _roles(found)
+    # MariaDB shows a role's grants, and those of the roles in it, to whom it is active for.
+    [[active]] = _rows(connection, "SELECT CURRENT_ROLE()")
+    try:
+        for role in waiting[:MAX_ROLES]:
+            _rows(connection, f"SET ROLE {role}")
+            lines += [str(row[0]) for row in _rows(connection, "SHOW GRANTS")]
+    finally:
+        _rows(connection, "SET ROLE " + ("NONE" if active is None else _backquoted(str(active))))
     return lines
 
 
@@ -130,3 +131,7 @@ def _quoted(account: str) -> str:
     """'user'@'host' from user@host, for a statement to copy."""
     user, _, host = account.rpartition("@")
     return "@".join("'" + part.replace("'", "''") + "'" for part in (user, host))
+
+
+def _backquoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"

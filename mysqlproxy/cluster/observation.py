@@ -102,8 +102,7 @@ class Probe:
         failure, error: why it failed; the error is for log and status page, not for clients.
         facts: None when it failed.
         ping: seconds of one COM_PING; inf when it failed.
-        connection: number of the monitor's connection, which grows with each reconnect.
-        booted: the latest moment at which the server can have been started.
+        booted: when the server was started, seconds since 1970 by its own clock; 0 when the probe failed.
     """
 
     started: float
@@ -112,8 +111,7 @@ class Probe:
     error: str = ""
     facts: Facts | None = None
     ping: float = float("inf")
-    connection: int = 0
-    booted: float = 0.0
+    booted: int = 0
 
 
 def read_source(row: Row) -> Source:

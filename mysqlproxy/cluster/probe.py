@@ -74,8 +74,7 @@ class Prober:
         self._password = password
         self._timeout = timeout
         self._connection: LimitedConnection | None = None
-        self._connections = 0
-        self._booted = 0.0
+        self._booted = 0
         self._stopped = False
         self._replica_status = "SHOW REPLICA STATUS"
 
@@ -94,9 +93,7 @@ class Prober:
                 return self._ask(started)
         except _SAYS_NO_HARM as error:
             self.close()
-            return Probe(
-                started, time.monotonic(), _kind(error), describe(error), connection=self._connections
-            )
+            return Probe(started, time.monotonic(), _kind(error), describe(error))
 
     def abort(self) -> None:
         """From another thread: let a probe that is under way fail soon."""
@@ -128,7 +125,6 @@ class Prober:
             time.monotonic(),
             facts=facts,
             ping=ping,
-            connection=self._connections,
             booted=self._booted,
         )
 
@@ -140,10 +136,7 @@ class Prober:
         if self._stopped:  # looked at after the connection can be found by ``abort``
             raise TimeoutError("stopped")
         self._connection.login()
-        self._connections += 1
-        [row] = self._connection.rows("SHOW GLOBAL STATUS LIKE 'Uptime'")
-        # Uptime is the difference of two clocks cut to seconds: true within one either way.
-        self._booted = time.monotonic() - int(row["Value"]) + 1
+        self._booted = _boot_time(self._connection)
         return self._connection
 
     def _facts(self, connection: LimitedConnection) -> Facts:
@@ -168,6 +161,23 @@ class Prober:
                 self._replica_status = "SHOW SLAVE STATUS"  # MySQL before 8.0.22
                 return self._sources(connection, self._replica_status)
             raise
+
+
+def _boot_time(connection: LimitedConnection) -> int:
+    """When the server was started, by its own clock.
+
+    Uptime is the statement's time less the start's, both in whole seconds: exact when the clock reads the same
+    before and after. A start that comes out wrong on a very slow server looks like a restart, nothing worse.
+    """
+    booted = 0
+    for _ in range(5):
+        [before] = connection.rows("SELECT UNIX_TIMESTAMP() AS now")
+        [uptime] = connection.rows("SHOW GLOBAL STATUS LIKE 'Uptime'")
+        [after] = connection.rows("SELECT UNIX_TIMESTAMP() AS now")
+        booted = int(after["now"]) - int(uptime["Value"])
+        if before == after:
+            break
+    return booted
 
 
 def is_mariadb(version: str, capabilities: int) -> bool:

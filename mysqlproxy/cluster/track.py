@@ -43,7 +43,7 @@ class ServerState:
         error: of the last failed probe.
         incarnation: 1 for the first that was met, then one more for each restart or replacement.
         facts: the last known, kept while the server is down; None before the first.
-        last: the last successful probe's end.
+        booted: when the server was started, by its own clock.
         pings: the last round trips, seconds, oldest first.
         lag: the last lag that was known, seconds; None when none ever was.
         lag_known: when that was.
@@ -58,8 +58,7 @@ class ServerState:
     error: str = ""
     incarnation: int = 0
     facts: Facts | None = None
-    last: float = 0.0
-    connection: int = 0
+    booted: int = 0
     pings: tuple[float, ...] = ()
     lag: float | None = None
     lag_known: float = 0.0
@@ -104,8 +103,7 @@ def track(state: ServerState, probe: Probe, *, down_after: int, up_after: int) -
         error="",
         incarnation=incarnation,
         facts=facts,
-        last=probe.ended,
-        connection=probe.connection,
+        booted=probe.booted,
         pings=(*state.pings, probe.ping)[-PINGS:],
         lag=state.lag if lag is None else lag,
         lag_known=state.lag_known if lag is None else probe.ended,
@@ -156,7 +154,7 @@ def _is_another(state: ServerState, probe: Probe) -> bool:
     """The first met, another server behind the address, or a server started since it was last seen."""
     if state.facts is None or probe.facts is None or state.facts.identity != probe.facts.identity:
         return True
-    return probe.connection != state.connection and probe.booted > state.last
+    return probe.booted != state.booted
 
 
 def _remember(history: tuple[Observed, ...], new: Observed) -> tuple[Observed, ...]:

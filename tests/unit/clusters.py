@@ -78,10 +78,7 @@ class Story:
         if isinstance(what, Failure):
             probe = Probe(started, ended, what, "no answer")
         else:
-            connection = self.boots.get(name, 1)
-            probe = Probe(
-                started, ended, facts=what, ping=0.001, connection=connection, booted=self._booted(name)
-            )
+            probe = Probe(started, ended, facts=what, ping=0.001, booted=self.boots.get(name, 1))
         state = self.states.get(name, ServerState())
         self.states[name] = track(
             state, probe, down_after=self.policy.down_after, up_after=self.policy.up_after
@@ -91,7 +88,6 @@ class Story:
     def restart(self, name: str) -> None:
         """The server has been started anew since the last probe."""
         self.boots[name] = self.boots.get(name, 1) + 1
-        self._boot_times[name] = self.now
 
     def decide(self, now: float | None = None) -> ClusterView:
         self.view = decide(
@@ -108,11 +104,6 @@ class Story:
 
     def set_policy(self, **changes: object) -> None:
         self.policy = self.policy.model_copy(update=changes)
-
-    _boot_times: dict[str, float] = field(default_factory=dict)
-
-    def _booted(self, name: str) -> float:
-        return self._boot_times.get(name, 1.0)
 
 
 HEALTHY: Mapping[str, Facts] = {

@@ -164,7 +164,9 @@ class TestAManagerBehindItsWorkers:
         story = healthy()
         self.back(story, "0-1-100", "0-1-120")
         assert story.view.manager is None
-        assert story.view.no_manager == "the manager manager lacks transactions of its own that worker1 has"
+        assert (
+            story.view.no_manager == "the manager manager lacks transactions of its own that are on worker1"
+        )
         assert any(alert.startswith("manager behind: manager lacks") for alert in story.view.alerts)
 
     def test_one_that_comes_back_with_all_of_them_takes_writes_at_once(self) -> None:
