@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -47,38 +48,42 @@ def _pure() -> ModuleType:
     return module
 
 
-def _compiled_now() -> ModuleType:
-    if not (ROOT / "setup.py").exists():
-        pytest.skip("no checkout to compile")
-    work = Path(tempfile.mkdtemp(prefix="mysqlproxy-build-"))
-    atexit.register(shutil.rmtree, work, ignore_errors=True)
+def compile_into(work: Path, changed: dict[str, str] | None = None, **environment: str) -> tuple[Path, str]:
+    """Runs setup.py's build_ext on a copy of the sources below ``work``, some of them changed.
+
+    Returns:
+        The folder it built into, and what it said.
+    """
     for name in ("setup.py", "setup.cfg", "pyproject.toml"):
         shutil.copy(ROOT / name, work)
-    shutil.copytree(
-        ROOT / "mysqlproxy", work / "mysqlproxy", ignore=shutil.ignore_patterns("*.so", "__pycache__")
-    )
+    sources = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(ROOT / "mysqlproxy", work / "mysqlproxy", ignore=sources)
+    for name, text in (changed or {}).items():
+        (work / name).write_text(text, encoding="utf-8")
     out = work / "out"
+    arguments = ["-q", "build_ext", "--build-lib", str(out), "--build-temp", str(work / "temp")]
     done = subprocess.run(
-        [
-            sys.executable,
-            "setup.py",
-            "-q",
-            "build_ext",
-            "--build-lib",
-            str(out),
-            "--build-temp",
-            str(work / "temp"),
-        ],
+        [sys.executable, "setup.py", *arguments],
         cwd=work,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return out, done.stderr
+
+
+def _compiled_now() -> ModuleType:
+    if not (ROOT / "setup.py").exists():
+        pytest.skip("no checkout to compile")
+    work = Path(tempfile.mkdtemp(prefix="mysqlproxy-build-"))
+    atexit.register(shutil.rmtree, work, ignore_errors=True)
+    out, said = compile_into(work)
     folder = out / "mysqlproxy" / "protocol"
-    if not folder.is_dir():
-        pytest.skip(f"cannot be compiled here: {done.stderr.strip()[-200:]}")
+    if not list(folder.glob("*.so")):
+        pytest.skip(f"cannot be compiled here: {said.strip()[-200:]}")
     full = [f"mysqlproxy.protocol.{name}" for name in NAMES]
     before = {name: sys.modules.pop(name) for name in full if name in sys.modules}
     sys.path.insert(0, str(out))  # the shared library
