@@ -79,7 +79,7 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     result = Table(title="Who served what: the servers' own logs beside the daemon's metrics")
     for heading in ("strategy", "server"):
         result.add_column(heading)
-    for heading in ("writes: server", "daemon", "reads: server", "daemon", "rows"):
+    for heading in ("writes\nserver", "writes\ndaemon", "reads\nserver", "reads\ndaemon", "rows at\nthe end"):
         result.add_column(heading, justify="right")
     for outcome in outcomes:
         strategy = outcome.strategy

@@ -1,0 +1,231 @@
+"""``mysqlproxy demo`` as a user runs it: the table, the login, every way to end it, and that nothing is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import mysqlproxy
+from mysqlproxy.demo import command
+from mysqlproxy.demo.daemon import Daemon, Metrics
+
+CHECKOUT = Path(__file__).parent.parent.parent
+
+
+class Demo:
+    """The command as a process, with a temporary folder of its own."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        environment = {
+            **os.environ,
+            "TMPDIR": str(folder),
+            "PYTHONPATH": str(Path(mysqlproxy.__file__).parent.parent),
+            "COLUMNS": "120",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "mysqlproxy", "demo", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=folder,
+            text=True,
+        )
+        self.output = ""
+        self._guard = threading.Timer(60, self.process.kill)
+        self._guard.daemon = True
+        self._guard.start()
+
+    def read_until(self, text: str) -> str:
+        """Read lines up to one that contains ``text``; all of the output so far."""
+        assert self.process.stdout is not None
+        while text not in self.output:
+            line = self.process.stdout.readline()
+            assert line, f"it ended before {text!r}:\n{self.output}"
+            self.output += line
+        return self.output
+
+    def end(self) -> int:
+        """Read the rest and wait; the exit status."""
+        assert self.process.stdout is not None
+        self.output += self.process.stdout.read()
+        self.process.stdout.close()
+        status = self.process.wait()
+        self._guard.cancel()
+        return status
+
+    def left(self) -> list[str]:
+        """Files below its folder and processes that name it."""
+        commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _readable(path)]
+        return [
+            *map(str, self.folder.iterdir()),
+            *(c.decode(errors="replace") for c in commands if str(self.folder).encode() in c),
+        ]
+
+
+def _readable(path: Path) -> bool:
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("demo")
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def run(folder: Path) -> Iterator[Callable[..., Demo]]:
+    """Starts demos; one that a failed test has left running is ended."""
+    started: list[Demo] = []
+
+    def start(*arguments: str) -> Demo:
+        started.append(Demo(folder, *arguments))
+        return started[-1]
+
+    yield start
+    for demo in started:
+        if demo.process.poll() is None:
+            demo.process.terminate()
+            demo.end()
+
+
+def test_once_prints_the_table_and_leaves_nothing(run: Callable[..., Demo]) -> None:
+    demo = run("--once")
+    assert demo.end() == 0, demo.output
+    assert "starting manager, worker1, worker2" in demo.output
+    assert "The servers and the daemon agree, and every row is on every server." in demo.output
+    lines = [re.findall(r"\w+", line) for line in demo.output.splitlines()]
+    assert ["direct", "manager", "20", "20", "20", "20", "20"] in lines
+    random = lines.index(["random", "manager", "20", "20", "0", "0", "20"])
+    reads = [int(line[3]) for line in lines[random + 1 : random + 3]]
+    assert sum(reads) == 20
+    assert all(reads), "20 reads at random hit only one of two workers"
+    assert ["customized", "manager", "20", "20", "0", "0", "20"] in lines
+    assert demo.left() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_stays_up_until_a_signal(run: Callable[..., Demo], number: signal.Signals) -> None:
+    demo = run()
+    text = demo.read_until("Ctrl-C ends it.")
+    login = next(line for line in text.splitlines() if "-u random" in line)
+    answer = subprocess.run(
+        [*shlex.split(login), "--batch", "-N", "-e", "SELECT COUNT(*) FROM random_table"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.stdout == "20\n", answer.stderr
+    demo.process.send_signal(number)
+    assert demo.end() == 0, demo.output
+    assert demo.left() == []
+
+
+@pytest.mark.parametrize(
+    "moment", ["making the system tables", "starting manager", "starting the daemon", "random"]
+)
+def test_interrupted_on_the_way_nothing_is_left(run: Callable[..., Demo], moment: str) -> None:
+    demo = run()
+    demo.read_until(moment)
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.end() == 128 + signal.SIGINT, demo.output
+    assert "Traceback" not in demo.output
+    assert demo.left() == []
+
+
+def test_a_second_interrupt_does_not_cut_the_clean_up_short(run: Callable[..., Demo]) -> None:
+    demo = run()
+    demo.read_until("starting the daemon")
+    demo.process.send_signal(signal.SIGINT)
+    demo.read_until("stopping")
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.end() == 128 + signal.SIGINT, demo.output
+    assert demo.left() == []
+
+
+def test_killed_it_leaves_nothing_either(run: Callable[..., Demo]) -> None:
+    demo = run()
+    demo.read_until("Ctrl-C ends it.")
+    demo.process.kill()
+    demo.end()
+    for _ in range(600):
+        if not demo.left():
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError(demo.left())
+
+
+def test_ports_in_use_are_replaced_and_it_says_so(run: Callable[..., Demo]) -> None:
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind(("127.0.0.1", command.MYSQL_PORT))
+        except OSError:
+            pass  # somebody else holds it, which is as good
+        holder.listen()
+        demo = run("--once")
+        assert demo.end() == 0, demo.output
+    assert f"Port {command.MYSQL_PORT} is in use; the daemon takes" in demo.output
+
+
+def test_a_given_directory_is_used_and_only_what_was_made_is_removed(
+    run: Callable[..., Demo], folder: Path
+) -> None:
+    mine = folder / "mine"
+    mine.mkdir()
+    (mine / "notes").write_text("kept")
+    demo = run("--once", "--dir", "mine")
+    assert demo.end() == 0, demo.output
+    assert [path.name for path in mine.iterdir()] == ["notes"]
+
+
+def test_a_directory_that_cannot_be_is_one_sentence(run: Callable[..., Demo]) -> None:
+    demo = run("--once", "--dir", "missing/below")
+    assert demo.end() == 1
+    assert "mysqlproxy demo: " in demo.output
+    assert "missing/below" in demo.output
+    assert "Traceback" not in demo.output
+
+
+def test_metrics_that_disagree_end_with_status_1(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Daemon, "metrics", lambda _: Metrics())
+    assert command.run_demo(True, folder / "cluster") == 1
+    assert "wrong: direct: manager served 20 writes and 20 reads, the daemon's metrics say 0 and 0" in (
+        capsys.readouterr().out
+    )
+    assert list(folder.iterdir()) == []
+
+
+def test_the_script_names_what_to_install_on_another_system(tmp_path: Path) -> None:
+    for program in ("bash", "dirname", "python3", "env"):
+        found = shutil.which(program)
+        assert found
+        (tmp_path / program).symlink_to(found)
+    result = subprocess.run(
+        [CHECKOUT / "deploy/demo.sh", "--once"],
+        env={"PATH": str(tmp_path), "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "mariadb-client" in result.stderr
+    assert "no Debian or Ubuntu" in result.stderr
