@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from math import isfinite
 from typing import Any
 
 from mysqlproxy.cluster.gtid import GtidSet, parse_mariadb_list
@@ -120,7 +121,8 @@ def read_source(row: Row) -> Source:
     def column(*names: str) -> Any:
         return next((row[name] for name in names if row.get(name) is not None), None)
 
-    lag = column("Seconds_Behind_Source", "Seconds_Behind_Master")
+    lag = float(column("Seconds_Behind_Source", "Seconds_Behind_Master") or 0)
+    lag_known = column("Seconds_Behind_Source", "Seconds_Behind_Master") is not None and isfinite(lag)
     return Source(
         channel=str(column("Channel_Name", "Connection_name") or ""),
         host=str(column("Source_Host", "Master_Host") or ""),
@@ -130,7 +132,7 @@ def read_source(row: Row) -> Source:
         ).lower(),
         io=_thread(column("Replica_IO_Running", "Slave_IO_Running")),
         sql=_thread(column("Replica_SQL_Running", "Slave_SQL_Running")),
-        lag=None if lag is None else float(lag),
+        lag=lag if lag_known else None,
         reset=not column("Source_Log_File", "Master_Log_File"),
         errno=int(column("Last_IO_Errno") or 0) or int(column("Last_SQL_Errno") or 0),
     )

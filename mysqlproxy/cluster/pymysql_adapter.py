@@ -81,6 +81,10 @@ class LimitedConnection(_Base):  # type: ignore[misc]
                 # Not SSLSocket.shutdown, which would take the TLS state away from under the reading thread.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
+    @property
+    def aborted(self) -> bool:
+        return self._aborted.is_set()
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """The rows of one query of ours, by column name."""
         with self.cursor() as cursor:

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 
 from mysqlproxy.cluster.observation import Failure, Probe
-from mysqlproxy.cluster.probe import Prober
+from mysqlproxy.cluster.probe import NO_ANSWER, Prober
 
 SOONEST = 0.2
 """Seconds from one probe's start to the next that a report may ask for, or the interval if that is less."""
 
 OVERDUE = 0.5
-"""Seconds beyond its timeout after which a probe is cut off and counts as failed."""
+"""Seconds beyond its timeout after which a probe is cut off."""
 
 
 class Watch:
@@ -55,13 +55,14 @@ class Watch:
         self._wake.set()
 
     def overdue(self, now: float) -> Probe | None:
-        """A failed probe in place of one that does not end; it is cut off, and counts once per timeout."""
+        """Cut off a probe that overran; a failed one in its place, once per timeout, if even so it goes on."""
         began = self._began
         if began is None or now - max(began, self._cut_off) <= self._timeout + OVERDUE:
             return None
+        again = self._cut_off > began
         self._cut_off = now
         self._prober.abort()
-        return Probe(began, now, Failure.OTHER, "no answer in time")
+        return Probe(began, now, Failure.OTHER, NO_ANSWER) if again else None
 
     def stop(self) -> None:
         """Tell it to end after the probe under way; does not wait."""
