@@ -55,6 +55,7 @@ class ServerConnection(ServerWire):
         owner: the session that has it, or None.
         keep: why the owner must keep it.
         running: a statement of the owner runs on it.
+        claimed: the owner is about to use it and waits for something else first.
         pinging: the task that keeps it alive, while it waits for the answer; a statement waits for that first.
         schema: the default schema as bytes, or None.
         synced: version of the owner's state that it has; -1: none.
@@ -80,6 +81,7 @@ class ServerConnection(ServerWire):
         self.on_gone: Callable[[ServerConnection], None] | None = None
         self.keep = Keep.NONE
         self.running = False
+        self.claimed = False
         self.pinging: asyncio.Task[None] | None = None
         self.schema: bytes | None = None
         self.synced = -1

@@ -83,14 +83,15 @@ async def login(
     elif server.tls in ("required", "verify"):
         raise ServerFault(f"server {server.name} offers no TLS, which its configuration requires")
     auth = ServerAuth(identity.credential, secure=bool(capabilities & SSL))
+    answer = auth.initial(greeting.plugin, greeting.nonce)
     response = HandshakeResponse(
         capabilities=capabilities,
         max_packet=1 << 30,
         charset=identity.charset,
         user=identity.credential.user.encode(),
-        auth=auth.initial(greeting.plugin, greeting.nonce),
+        auth=answer,
         schema=schema,
-        plugin=greeting.plugin,
+        plugin=auth.plugin,
         attributes=dict(identity.attributes),
     )
     packets.write(response.build())
@@ -112,12 +113,13 @@ async def change_user(
         ServerFault: the server refused; the connection is closed then.
     """
     auth = ServerAuth(identity.credential, secure=secure)
+    answer = auth.initial(plugin, nonce)
     request = ChangeUser(
         user=identity.credential.user.encode(),
-        auth=auth.initial(plugin, nonce),
+        auth=answer,
         schema=b"",
         charset=identity.charset,
-        plugin=plugin,
+        plugin=auth.plugin,
         attributes=dict(identity.attributes),
     )
     packets = Packets(wire)

@@ -45,11 +45,13 @@ class ServerPool:
         self._tasks = tasks
         self._idle: list[ServerConnection] = []  # the most recently used is last
         self._lent: dict[ServerConnection, None] = {}
+        self._open_sockets: set[ServerConnection] = set()  # all of them, also while they log in or are reset
         self._opening = 0
         self._resetting = 0
         self.closed = False
         self.on_failure: Callable[[str], None] = lambda name: None
         self.on_wait: Callable[[float], None] = lambda seconds: None
+        self.on_wait_in_vain: Callable[[], None] = lambda: None
 
     @property
     def total(self) -> int:
@@ -77,12 +79,14 @@ class ServerPool:
                 return await self._acquire(owner, identity, deadline)
             except TimeoutError:
                 if deadline.expired():
+                    self.on_wait_in_vain()
                     raise TooManyConnections("Too many connections: none to the server became free") from None
                 raise
 
     async def _acquire(self, owner: Owner, identity: Identity, deadline: asyncio.Timeout) -> ServerConnection:
         loop = asyncio.get_running_loop()
         began = loop.time()
+        until = deadline.when()
         place: asyncio.Future[None] | None = None
         try:
             while True:
@@ -95,16 +99,21 @@ class ServerPool:
                         self.on_wait(loop.time() - began)
                         place = None
                     deadline.reschedule(None)  # from here on the connect timeout rules
+                    self.wake()
                     connection = await self._make(identity)
                     if connection is not None:
                         return self._lend(connection, owner)
+                    deadline.reschedule(until)
+                    place = loop.create_future()
+                    place.set_result(None)
+                    self.waiting.appendleft(place)  # it has waited already
                     continue
                 if place is None or place.done():
                     replacement: asyncio.Future[None] = loop.create_future()
                     if place is None:
                         self.waiting.append(replacement)
                     else:
-                        self.waiting[0] = replacement
+                        self.waiting[self.waiting.index(place)] = replacement
                     place = replacement
                 await place
         finally:
@@ -147,8 +156,7 @@ class ServerPool:
 
     def _victim(self) -> ServerConnection | None:
         """The lent connection that has been idle longest and that its session has no reason to keep."""
-        free = [c for c in self._lent if not c.running and c.consumer is None and c.keep is Keep.NONE]
-        return min(free, key=lambda c: c.last_used, default=None)
+        return min(filter(_is_free, self._lent), key=lambda c: c.last_used, default=None)
 
     async def _take_away(self, victim: ServerConnection, identity: Identity) -> ServerConnection | None:
         owner = victim.owner
@@ -178,6 +186,7 @@ class ServerPool:
                 await connection.reset(identity)
         except (ProxyError, TimeoutError) as error:
             log.info("server %s: a reset failed (%s); the connection is closed", self.server.name, error)
+            connection.abort()
             return None
         finally:
             self._resetting -= 1
@@ -202,6 +211,7 @@ class ServerPool:
         connection.on_gone = self._gone
         connection.waiting = self.waiting
         connection.wake = self.wake
+        self._open_sockets.add(connection)
         try:
             async with asyncio.timeout(self.limits.connect_timeout):
                 address = parse_address(self.server.address)
@@ -213,16 +223,20 @@ class ServerPool:
                 connection.logged_in(greeting, identity, capabilities, loop.time())
                 await connection.track()
         except (OSError, ProxyError, TimeoutError) as error:
-            connection.abort()
+            self._discard(connection)
             fault = fault_of(error)
             if fault is not error or fault.errno == ServerFault.default_errno:
                 self.on_failure(self.server.name)
             log.info("server %s: no connection: %s: %s", self.server.name, type(error).__name__, error)
             raise fault from error
         except BaseException:
-            connection.abort()
+            self._discard(connection)
             raise
         return connection
+
+    def _discard(self, connection: ServerConnection) -> None:
+        connection.abort()
+        self._open_sockets.discard(connection)  # of one that was never connected, nobody tells the end
 
     def _lend(self, connection: ServerConnection, owner: Owner) -> ServerConnection:
         connection.owner = owner
@@ -239,14 +253,18 @@ class ServerPool:
             connection.consumer = None
             connection.close()
             return self.wake()
+        self._resetting += 1
         self._tasks.start(self._release(connection), f"reset {self.server.name}")
         return None
 
     async def _release(self, connection: ServerConnection) -> None:
         assert connection.identity is not None
-        if connection.pinging is not None:
-            await asyncio.wait([connection.pinging])
-        reset = await self._reset(connection, connection.identity)
+        try:
+            if connection.pinging is not None:
+                await asyncio.wait([connection.pinging])
+            reset = await self._reset(connection, connection.identity)
+        finally:
+            self._resetting -= 1
         if reset is not None and not reset.closed:
             if self.closed or connection.incarnation != self.incarnation:
                 reset.close()
@@ -261,6 +279,7 @@ class ServerPool:
             self.waiting[0].set_result(None)
 
     def _gone(self, connection: ServerConnection) -> None:
+        self._open_sockets.discard(connection)
         owner, connection.owner = connection.owner, None
         self._lent.pop(connection, None)
         if connection in self._idle:
@@ -311,13 +330,12 @@ class ServerPool:
     def drain(self) -> None:
         """Close the idle ones, and take back those that no session must keep (maintenance)."""
         for connection in [*self._idle, *self._lent]:
-            if connection.running or connection.keep is not Keep.NONE or connection.consumer is not None:
-                continue
-            connection.close()
+            if _is_free(connection):
+                connection.close()
 
     def abort_all(self) -> None:
         """The server is gone, or another one now: nothing on its connections can be trusted to end."""
-        for connection in [*self._idle, *self._lent]:
+        for connection in list(self._open_sockets):
             connection.abort()
 
     def shut(self) -> None:
@@ -329,3 +347,14 @@ class ServerPool:
         for place in self.waiting:
             if not place.done():
                 place.set_result(None)
+
+
+def _is_free(connection: ServerConnection) -> bool:
+    """Whether its owner, if any, could do without it now."""
+    return (
+        not connection.running
+        and not connection.claimed
+        and connection.keep is Keep.NONE
+        and connection.consumer is None
+        and connection.pinging is None
+    )

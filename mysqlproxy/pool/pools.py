@@ -38,12 +38,18 @@ class Pools:
         in_use: server name -> connections that run a client's statement now.
     """
 
-    def __init__(self, on_failure: Callable[[str], None], on_wait: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        on_failure: Callable[[str], None],
+        on_wait: Callable[[float], None],
+        on_wait_in_vain: Callable[[], None],
+    ) -> None:
         self.in_use: dict[str, int] = {}
         self._pools: dict[str, ServerPool] = {}
         self._tasks = Tasks()
         self._on_failure = on_failure
         self._on_wait = on_wait
+        self._on_wait_in_vain = on_wait_in_vain
         self._kills = asyncio.Semaphore(_KILLS_AT_ONCE)
 
     def __getitem__(self, name: str) -> ServerPool:
@@ -75,6 +81,7 @@ class Pools:
         pool = ServerPool(server, limits, server_tls(server), self._tasks)
         pool.on_failure = self._on_failure
         pool.on_wait = self._on_wait
+        pool.on_wait_in_vain = self._on_wait_in_vain
         return pool
 
     def _retire(self, pool: ServerPool) -> None:

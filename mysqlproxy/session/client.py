@@ -77,7 +77,7 @@ class Client(asyncio.Protocol):
         self.reader.feed(data)
         if not self.handler.busy:
             self.pump()
-        elif self.reader.pending > _EARLY:
+        if self.reader.pending > _EARLY and (self.handler.busy or not self.writable):
             self._pause(True)
 
     def pump(self) -> None:
@@ -86,7 +86,8 @@ class Client(asyncio.Protocol):
             return  # a command that ends at once: the loop below goes on
         self._pumping = True
         try:
-            while not self.handler.busy and not self.closed and self.upload is None:
+            # A client that reads no answers gets no new ones: what is written to it stays bounded.
+            while not self.handler.busy and not self.closed and self.writable and self.upload is None:
                 raw = self.reader.next()
                 if raw is None:
                     break
@@ -124,6 +125,8 @@ class Client(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.writable = True
         self.handler.client_writable(True)
+        if not self.handler.busy:
+            self.pump()
 
     def eof_received(self) -> bool:
         return False

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 
 from mysqlproxy.cluster.view import ServerView
 from mysqlproxy.config.schema import Consistency, Strategy
@@ -230,7 +230,7 @@ class Session:
         found = self.held.get(name)
         if found is not None:
             if found.pinging is not None:
-                await asyncio.wait([found.pinging])
+                await _while_claimed(found, asyncio.wait([found.pinging]))
             found = faults.still_valid(self, found)
         if found is None:
             found = await self.services.pools[name].acquire(self, self.identity)
@@ -238,7 +238,7 @@ class Session:
             found.was_manager = self.services.view.manager is server
             self.held[name] = found
         if self.recall is not None and found.was_manager:
-            await self.recall
+            await _while_claimed(found, self.recall)
         if found.synced != self.state.version:
             async with asyncio.timeout(self.services.config.limits.connect_timeout):
                 await transfer.bring_up_to_date(self, found)
@@ -246,7 +246,8 @@ class Session:
 
     def send(self, connection: ServerConnection, request: Request) -> None:
         connection.running = True
-        self.services.pools.in_use[connection.name] += 1
+        in_use = self.services.pools.in_use
+        in_use[connection.name] = in_use.get(connection.name, 0) + 1
         self.active = connection
         self.relay.begin(connection, request.form, request.answer_sequence())
         if not self.client.writable:
@@ -384,3 +385,12 @@ class Session:
 
     def permits_file(self, name: bytes) -> bool:
         return upload.permitted(self, name)
+
+
+async def _while_claimed(connection: ServerConnection, what: Awaitable[object]) -> None:
+    """Wait for something without the pool taking the idle connection away meanwhile."""
+    connection.claimed = True
+    try:
+        await what
+    finally:
+        connection.claimed = False
