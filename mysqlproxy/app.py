@@ -74,7 +74,7 @@ class Daemon:
         config = self.config
         accounts, tls = _admission_of(config)
         counters = Counters()
-        self.pools = Pools(self._server_failed, counters.waited)
+        self.pools = Pools(self._server_failed, counters.waited, counters.waited_in_vain)
         self.pools.configure(config)
         self.services = services = Services(
             config=config,

@@ -132,6 +132,10 @@ class Counters:
         self.pool_waits += 1
         self.pool_wait_seconds += seconds
 
+    def waited_in_vain(self) -> None:
+        """No connection to the server became free for a statement in time."""
+        self.pool_timeouts += 1
+
     def register_gauges(self, read: Callable[[], Iterable[Gauge]]) -> None:
         """``read`` is called at every scrape; a part registers once, at start."""
         self._gauges.append(read)
