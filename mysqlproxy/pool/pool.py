@@ -166,14 +166,15 @@ class ServerPool:
         victim.owner = None
         if recall is not None:
             self._resetting += 1
+            packets: list[bytes] = []
             try:
                 async with asyncio.timeout(self.limits.connect_timeout):
-                    recall((await victim.query(b"SELECT LAST_INSERT_ID()")).packets())
+                    packets = (await victim.query(b"SELECT LAST_INSERT_ID()")).packets()
             except (ProxyError, TimeoutError):
-                recall([])
                 return None
             finally:
                 self._resetting -= 1
+                recall(packets)
         if victim.identity is None or victim.identity.capabilities != identity.capabilities:
             victim.close()
             return None
@@ -249,8 +250,10 @@ class ServerPool:
         connection.owner = None
         if self._lent.pop(connection, self) is self or connection.closed:
             return self.wake()
-        if connection.running or self.closed or self._too_old(connection):
-            connection.consumer = None
+        if connection.running or (connection.consumer is not None and connection.pinging is None):
+            connection.abort()  # in the middle of something
+            return self.wake()
+        if self.closed or self._too_old(connection):
             connection.close()
             return self.wake()
         self._resetting += 1

@@ -146,13 +146,20 @@ class Pools:
         Raises:
             ServerFault: the server's refusal.
         """
-        async with self._kills:
-            helper = await self[connection.name].connect(identity)
-            try:
-                async with asyncio.timeout(self[connection.name].limits.connect_timeout):
-                    (await helper.query(b"KILL QUERY %d" % connection.thread_id)).raise_error()
-            finally:
-                helper.close()
+        gate = connection.pinging is None
+        if gate:
+            connection.pinging = asyncio.current_task()
+        try:
+            async with self._kills:
+                helper = await self[connection.name].connect(identity)
+                try:
+                    async with asyncio.timeout(self[connection.name].limits.connect_timeout):
+                        (await helper.query(b"KILL QUERY %d" % connection.thread_id)).raise_error()
+                finally:
+                    helper.close()
+        finally:
+            if gate:
+                connection.pinging = None
 
     async def close(self) -> None:
         """Drop everything; awaits what is under way."""

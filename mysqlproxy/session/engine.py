@@ -262,6 +262,11 @@ class Session:
         connection, request = self.active, self.request
         assert connection is not None and request is not None
         now = self.leave(connection)
+        if self.client.upload is not None:
+            # An answer in the middle of an upload: what the client still sends is no command.
+            log.error("a server answered before the file's end", extra={"session": self.id})
+            lifecycle.close(self)
+            return
         if self.reask:
             self.reask = False
             self.services.counters.retried("refused_by_worker")
@@ -284,6 +289,8 @@ class Session:
         in_use[connection.name] = in_use.get(connection.name, 1) - 1
         if not self.client.writable and connection.transport is not None and not connection.closed:
             connection.transport.resume_reading()
+        if self.client.held_back:
+            self.client.hold_back(False)
         self.active = None
         return now
 
