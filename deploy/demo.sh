@@ -39,7 +39,7 @@ if ((${#packages[@]})); then
     as_root=(env)
     if ((EUID != 0)); then
         has sudo || fail "apt-get needs root and there is no sudo; as root: apt-get install ${packages[*]}"
-        as_root=(sudo)
+        as_root=(sudo env)
     fi
     "${as_root[@]}" apt-get -qq update || fail "apt-get update failed; apt-get says why above"
     "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends \

@@ -66,6 +66,58 @@ def mysql97(mysql_pair: MysqlPair) -> MysqlPair:
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """A function that gives a free TCP port of 127.0.0.1, another one each time."""
+    return _ports()
+
+
+@pytest.fixture
+def daemons(free_port: Callable[[], int]) -> Iterator[Factory]:
+    """Starts daemons with whole configurations, in front of any servers."""
+    yield from _factory(free_port)
+
+
+@pytest.fixture
+def proxy(cluster: LocalCluster, daemons: Factory) -> Callable[..., Daemon]:
+    """Starts daemons in front of ``cluster``.
+
+    ``proxy(routing={"strategy": "random"}, log={"level": "debug"})`` merges the given sections into
+    ``Factory.config``; a list (servers, users) replaces the whole list, None removes. ``wait`` is the path to
+    wait for, "" for none; with the default it is waited, too, until all servers that run are seen up.
+    ``environment`` adds variables.
+    """
+
+    def start(*, wait: str = "/readyz", environment: dict[str, str] | None = None, **sections: Any) -> Daemon:
+        config = merge(daemons.config(cluster), sections)
+        daemon = daemons.start(config, wait=wait, environment=environment)
+        if wait == "/readyz":
+            _wait_for_servers(daemon, cluster)
+        return daemon
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def session_daemons() -> Iterator[Factory]:
+    """The daemons behind ``shared_proxy``, checked when the session ends."""
+    yield from _factory(_ports())
+
+
+@pytest.fixture
+def shared_proxy(cluster: LocalCluster, session_daemons: Factory) -> Callable[..., Daemon]:
+    """As ``proxy``, but a daemon with these sections is started once per session: for tests that only talk to
+    it.
+
+    Tests that stop, reload or reconfigure it, or that count its metrics from zero, use ``proxy``.
+    """
+
+    def start(**sections: Any) -> Daemon:
+        daemon = session_daemons.shared(cluster, sections)
+        _wait_for_servers(daemon, cluster)
+        return daemon
+
+    return start
+
+
+def _ports() -> Callable[[], int]:
     given: set[int] = set()
 
     def one() -> int:
@@ -76,9 +128,7 @@ def free_port() -> Callable[[], int]:
     return one
 
 
-@pytest.fixture
-def daemons(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
-    """Starts daemons with whole configurations, in front of any servers."""
+def _factory(free_port: Callable[[], int]) -> Iterator[Factory]:
     directory = Path(tempfile.mkdtemp(prefix="mysqlproxy-test-"))
     factory = Factory(directory, free_port)
     try:
@@ -89,20 +139,15 @@ def daemons(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFacto
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.fixture
-def proxy(cluster: LocalCluster, daemons: Factory) -> Callable[..., Daemon]:
-    """Starts daemons in front of ``cluster``.
+def _wait_for_servers(daemon: Daemon, cluster: LocalCluster) -> None:
+    running = {server.address for server in cluster.servers if server.running}
+    names = [server["name"] for server in daemon.config["servers"] if server["address"] in running]
 
-    ``proxy(routing={"strategy": "random"}, log={"level": "debug"})`` merges the given sections into the
-    defaults of ``Factory.config``; a list (servers, users) replaces the whole list. ``wait`` is the path to
-    wait for, "" for none; ``environment`` adds variables.
-    """
+    def all_up() -> bool:
+        metrics = daemon.metrics()
+        return all(metrics.total("mysqlproxy_server_up", server=name) == 1 for name in names)
 
-    def start(*, wait: str = "/readyz", environment: dict[str, str] | None = None, **sections: Any) -> Daemon:
-        config = merge(daemons.config(cluster), sections)
-        return daemons.start(config, wait=wait, environment=environment)
-
-    return start
+    daemon.wait_for(all_up, f"the daemon sees {', '.join(names)} up")
 
 
 class Factory:
@@ -112,6 +157,8 @@ class Factory:
         self._directory = directory
         self._free_port = free_port
         self.started: list[Daemon] = []
+        self._shared: dict[str, Daemon] = {}
+        self._generation = 0
 
     def config(self, cluster: LocalCluster) -> dict[str, Any]:
         """The default configuration: TCP and a unix socket, fast probes, the account ``app``."""
@@ -133,6 +180,17 @@ class Factory:
             daemon.expected_status = None  # the test has seen it fail
             raise
         return daemon
+
+    def shared(self, cluster: LocalCluster, sections: dict[str, Any]) -> Daemon:
+        """The daemon with these sections; a new one when it has ended or servers were started anew since."""
+        if self._generation != cluster.generation:
+            self._generation = cluster.generation
+            for daemon in self._shared.values():
+                daemon.stop()
+        key = repr(sections)
+        if key not in self._shared or not self._shared[key].running:
+            self._shared[key] = self.start(merge(self.config(cluster), sections))
+        return self._shared[key]
 
     def check(self) -> None:
         """Stop all of them; AssertionError for a wrong exit status or a traceback."""

@@ -24,7 +24,7 @@ update_lists() {
     updated=yes
 }
 as_root=(env)
-((EUID == 0)) || as_root=(sudo)
+((EUID == 0)) || as_root=(sudo env)
 packages=()
 has mariadbd || packages+=(mariadb-server-core)
 has mariadb || packages+=(mariadb-client)

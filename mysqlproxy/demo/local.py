@@ -52,7 +52,8 @@ class LocalCluster:
 
     Attributes:
         manager, workers, servers: the servers; ``servers`` is all of them, the manager first.
-        passwords: by account: root, monitor, replication, app. Made anew for each cluster.
+        generation: grows when ``reset`` or ``rebuild`` started a server anew: whoever watched the old one is
+        behind. passwords: by account: root, monitor, replication, app. Made anew for each cluster.
 
     Raises:
         LocalClusterError: from ``start``, one sentence with the remedy.
@@ -73,6 +74,7 @@ class LocalCluster:
             raise ValueError(f"{workers + 1} servers need {workers + 1} ports, not {len(ports)}")
         self.directory = directory.absolute()
         self.passwords = {account: secrets.token_urlsafe(18) for account in ACCOUNTS}
+        self.generation = 0
         self._ports = ports
         self._progress = progress or (lambda _: None)
         self._options = dict(options or {})
@@ -149,6 +151,7 @@ class LocalCluster:
             for server in self.servers:
                 server.resume()
                 if not server.running:
+                    self.generation += 1
                     server.spawn()
             self._wait_ready()
             state.clean(self.manager, self.workers, self._baseline)
@@ -161,6 +164,7 @@ class LocalCluster:
 
     def rebuild(self) -> None:
         """Throw the servers' data away and start them again, on the same ports."""
+        self.generation += 1
         for server in self.servers:
             server.kill()
         for server in self.servers:
