@@ -23,6 +23,7 @@ from mysqlproxy.config.secrets import resolve_secret
 from mysqlproxy.errors import ConfigFault
 from mysqlproxy.gatekeeper.accounts import Accounts
 from mysqlproxy.gatekeeper.admission import Admission
+from mysqlproxy.gatekeeper.rsa import login_key
 from mysqlproxy.metrics.collector import Sources, registry
 from mysqlproxy.metrics.counters import Counters
 from mysqlproxy.net.listen import Listeners
@@ -97,6 +98,7 @@ class Daemon:
         self.listeners = Listeners(lambda: Client(lambda client: Session(client, services), counters))
         endpoints: http.Server | None = None
         try:
+            await asyncio.to_thread(login_key)  # made once, and not while somebody waits for a login
             await self.listeners.open(config.listen.mysql)
             endpoints = await self._start_http()
             self._install_signals()
@@ -173,7 +175,14 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, lambda: self.tasks.start(self._reload(), "reload"))
 
     async def _reload(self) -> None:
-        """Take over the configuration as it is now, whole or not at all."""
+        """Take over the configuration as it is now, whole or not at all. No client is dropped for it.
+
+        At once, for everybody: [limits], [log], [monitor], [listen] mysql, consistency_wait, and the servers: a new
+        one is used as soon as it is up, one that went is drained. At the next login: accounts (passwords,
+        strategies, limits; also those they take from [routing]) and [tls]; who is logged in stays, also when the
+        account was removed, until then or COM_CHANGE_USER. Certificates and secrets in files are read anew, and
+        count for new connections. Only [listen] http needs a restart.
+        """
         async with self._reloading:
             self.notifier.reloading()
             try:

@@ -149,7 +149,7 @@ class ServerConnection(ServerWire):
                 capabilities=self.capabilities,
                 nonce=self.nonce,
                 plugin=self.plugin,
-                secure=bool(self.capabilities & SSL),
+                secure=bool(self.capabilities & SSL) or self.server.address.startswith("unix:"),
             )
         except BaseException:
             self.abort()

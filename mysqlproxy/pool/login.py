@@ -75,14 +75,15 @@ async def login(
     capabilities = for_server(identity.capabilities, greeting.capabilities)
     if schema is not None:
         capabilities |= CONNECT_WITH_DB
-    if tls is not None and greeting.capabilities & SSL:
+    local = server.address.startswith("unix:")
+    if tls is not None and greeting.capabilities & SSL and not local:
         capabilities |= SSL
         packets.write(build_ssl_request(capabilities, 1 << 30, identity.charset))
         packets.end()
         await _start_tls(wire, tls, _host_of(server))
-    elif server.tls in ("required", "verify"):
+    elif server.tls in ("required", "verify") and not local:
         raise ServerFault(f"server {server.name} offers no TLS, which its configuration requires")
-    auth = ServerAuth(identity.credential, secure=bool(capabilities & SSL))
+    auth = ServerAuth(identity.credential, secure=local or bool(capabilities & SSL))
     answer = auth.initial(greeting.plugin, greeting.nonce)
     response = HandshakeResponse(
         capabilities=capabilities,
