@@ -90,6 +90,7 @@ class Facts:
     logs_updates: bool = True
     lower_case_table_names: int = 0
     wait_timeout: float = 28800.0
+    init_connect: bool = False
     max_packet: int = 16 * 1024 * 1024
     sql_mode: str = ""
 
@@ -191,7 +192,10 @@ def mysql_facts(row: Row, sources: tuple[Source, ...] | None, version: str, capa
 def _common(row: Row) -> dict[str, Any]:
     return {
         "lower_case_table_names": int(row["lower_case_table_names"]),
-        "wait_timeout": float(row["wait_timeout"]),
+        "wait_timeout": min(
+            float(row[name]) for name in ("wait_timeout", "interactive_timeout") if name in row
+        ),
+        "init_connect": bool(_text(row.get("init_connect")).strip()),
         "max_packet": int(row["max_allowed_packet"]),
         "sql_mode": _text(row["sql_mode"]),
     }

@@ -31,6 +31,8 @@ _COMMON = (
     "server_id",
     "lower_case_table_names",
     "wait_timeout",
+    "interactive_timeout",
+    "init_connect",
     "max_allowed_packet",
     "sql_mode",
 )

@@ -39,7 +39,8 @@ class ServerView:
         unreadable: why it takes no reads, "" when it does.
         incarnation: changes when the server was restarted or replaced.
         lower_case_table_names: as on the server: 0 names are case-sensitive, 1 and 2 they are not.
-        wait_timeout: seconds after which the server closes idle connections.
+        wait_timeout: seconds after which the server closes idle connections, interactive ones included.
+        init_connect: the server runs statements of its own at each login (and only there).
         max_packet: bytes, the server's max_allowed_packet.
         sql_mode: the server's global one, which new connections begin with.
     """
@@ -61,6 +62,7 @@ class ServerView:
     incarnation: int = 0
     lower_case_table_names: int = 0
     wait_timeout: float = 28800.0
+    init_connect: bool = False
     max_packet: int = 16 * 1024 * 1024
     sql_mode: str = ""
 

@@ -31,7 +31,7 @@ class ServerPool:
     Attributes:
         server: its configuration; replaced by a reload.
         waiting: acquirers in the order they came; sessions look here when a statement ends.
-        epoch, incarnation, wait_timeout: of the cluster's view, kept by ``pool.pools``.
+        epoch, incarnation, wait_timeout, init_connect: of the cluster's view, kept by ``pool.pools``.
     """
 
     def __init__(self, server: Server, limits: Limits, tls: ssl.SSLContext | None, tasks: Tasks) -> None:
@@ -41,6 +41,7 @@ class ServerPool:
         self.epoch = 0
         self.incarnation = 0
         self.wait_timeout = 28800.0  # seconds, the servers' default until the monitor has asked
+        self.init_connect = False
         self.waiting: deque[asyncio.Future[None]] = deque()
         self._tasks = tasks
         self._idle: list[ServerConnection] = []  # the most recently used is last
@@ -181,6 +182,9 @@ class ServerPool:
         return await self._reset(victim, identity)
 
     async def _reset(self, connection: ServerConnection, identity: Identity) -> ServerConnection | None:
+        if self.init_connect:
+            connection.close()  # no reset runs it again: only a new login is as good as new
+            return None
         self._resetting += 1
         try:
             async with asyncio.timeout(self.limits.connect_timeout):

@@ -64,21 +64,22 @@ class Pools:
     def configure(self, config: Config) -> None:
         """Servers come, change and go; a changed address or TLS setting starts a pool anew."""
         wanted = {server.name: server for server in config.servers}
+        contexts = {server.name: server_tls(server) for server in config.servers}
         for name, server in wanted.items():
             old = self._pools.get(name)
             if old is not None and _same_place(old.server, server):
-                old.server, old.limits = server, config.limits
+                old.server, old.limits, old.tls = server, config.limits, contexts[name]
                 continue
             if old is not None:
                 self._retire(old)
-            self._pools[name] = self._make(server, config.limits)
+            self._pools[name] = self._make(server, config.limits, contexts[name])
             self.in_use.setdefault(name, 0)
         for name in [name for name in self._pools if name not in wanted]:
             self._retire(self._pools.pop(name))
             self.in_use.pop(name, None)
 
-    def _make(self, server: Server, limits: Limits) -> ServerPool:
-        pool = ServerPool(server, limits, server_tls(server), self._tasks)
+    def _make(self, server: Server, limits: Limits, tls: ssl.SSLContext | None) -> ServerPool:
+        pool = ServerPool(server, limits, tls, self._tasks)
         pool.on_failure = self._on_failure
         pool.on_wait = self._on_wait
         pool.on_wait_in_vain = self._on_wait_in_vain
@@ -96,6 +97,7 @@ class Pools:
                 continue
             pool.epoch = view.epoch
             pool.wait_timeout = server.wait_timeout
+            pool.init_connect = server.init_connect
             if server.up and pool.incarnation != server.incarnation:
                 if pool.incarnation:
                     pool.abort_all()

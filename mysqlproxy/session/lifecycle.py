@@ -198,9 +198,20 @@ def close(session: Session) -> None:
 
 def shut_down(session: Session) -> None:
     """The daemon is going down and this session must not stay."""
-    session.client.write(
-        frame(build_err(SHUTDOWN.errno, SHUTDOWN.sqlstate, str(SHUTDOWN)), 1 if session.busy else 0)
-    )
+    refuse_and_close(session, SHUTDOWN)
+
+
+def refuse_and_close(session: Session, error: ProxyError) -> None:
+    """Close a client that may be in any state, with an error where the protocol has room for one.
+
+    An idle one gets it unasked, as servers do it (MySQL's 4031, MariaDB's 1053): sequence id 0.
+    """
+    request, login = session.request, session.login_packets
+    if request is None or not request.relayed:
+        sequence = (
+            login.sequence if login is not None else 0 if request is None else request.answer_sequence()
+        )
+        session.client.write(frame(build_err(error.errno, error.sqlstate, str(error)), sequence))
     close(session)
 
 

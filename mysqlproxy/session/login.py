@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from mysqlproxy.errors import AccessDenied, ClientFault, ServerFault
+from mysqlproxy.errors import AccessDenied, ClientFault, ProxyError, ServerFault
 from mysqlproxy.gatekeeper.login import (
     FAST_AUTH_OK,
     Accept,
@@ -205,7 +205,15 @@ async def some_server(services: Services) -> None:
         await services.view_changed.wait()
 
 
-def too_late(services: Services) -> ServerFault:
-    """What a client is told whose login found no server before the deadline."""
+def too_late(services: Services) -> ProxyError:
+    """What a client is told whose login did not end before the deadline: it was slow, or no server was there."""
     seconds = services.config.limits.login_timeout
+    view = services.view
+    if view.version and (view.manager is not None or view.readers):
+        # ER_NET_READ_INTERRUPTED
+        return ClientFault(
+            f"Got timeout reading communication packets: the login took more than {seconds:g} s",
+            errno=1159,
+            sqlstate="08S01",
+        )
     return ServerFault(f"No server of the cluster could be reached within {seconds:g} s; try again later")

@@ -9,8 +9,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from mysqlproxy.errors import ClientFault
-from mysqlproxy.protocol.framing import frame
-from mysqlproxy.protocol.packets import build_err
 from mysqlproxy.session import lifecycle
 from mysqlproxy.session.services import Services
 
@@ -23,6 +21,10 @@ log = logging.getLogger("mysqlproxy.session")
 
 # ER_CLIENT_INTERACTION_TIMEOUT is what MySQL says before it closes; older clients only see the close, as ever.
 _IDLE = ClientFault("The client was disconnected because of inactivity", errno=4031, sqlstate="HY000")
+# ER_QUERY_INTERRUPTED; no server has a number for a transaction that took too long.
+_TRANSACTION = ClientFault(
+    "The transaction exceeded transaction_timeout and was rolled back", errno=1317, sqlstate="70100"
+)
 
 
 def sweep(services: Services, now: float) -> None:
@@ -44,10 +46,9 @@ def _look_at(session: Session, now: float, idle_timeout: float) -> None:
         idle = now - session.since
         limit = account.idle_transaction_timeout
         if idle > idle_timeout and not session.busy:
-            _close(session, "idle_timeout")
+            _close(session, "idle_timeout", _IDLE)
         elif limit is not None and session.transaction_since and idle > limit and not session.busy:
-            _close(session, "idle_transaction_timeout")
-            return
+            _close(session, "idle_transaction_timeout", _IDLE)
     elif (
         account.statement_timeout is not None
         and now - request.started > account.statement_timeout
@@ -59,14 +60,17 @@ def _look_at(session: Session, now: float, idle_timeout: float) -> None:
         session.services.counters.killed("statement_timeout")
         session.services.pools.kill(session.active)
     limit = account.transaction_timeout
-    if limit is not None and session.transaction_since and now - session.transaction_since > limit:
-        _close(session, "transaction_timeout")
+    if (
+        limit is not None
+        and session.transaction_since
+        and now - session.transaction_since > limit
+        and not session.gone
+    ):
+        _close(session, "transaction_timeout", _TRANSACTION)
 
 
-def _close(session: Session, why: str) -> None:
+def _close(session: Session, why: str, error: ClientFault) -> None:
     """Nothing of an open transaction stays: what the session held is reset, and what runs is killed."""
     log.warning("%s: the client is closed", why, extra={"session": session.id})
     session.services.counters.denied(why)
-    if session.request is None:
-        session.client.write(frame(build_err(_IDLE.errno, _IDLE.sqlstate, str(_IDLE)), 0))
-    lifecycle.close(session)
+    lifecycle.refuse_and_close(session, error)
