@@ -81,6 +81,7 @@ def test_who_could_write_to_a_worker_of_mariadb(
         elif "outer" in grant:
             cursor.execute("SET ROLE outer_role")
         wrote = True
+        connection.begin()  # rolled back at the end: an errant transaction would stop the replication
         try:
             cursor.execute("INSERT INTO app.t VALUES (1)")
         except Exception as error:
