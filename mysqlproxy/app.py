@@ -184,6 +184,8 @@ class Daemon:
         count for new connections. Only [listen] http needs a restart.
         """
         async with self._reloading:
+            if self.services.draining:
+                return  # it would listen again
             self.notifier.reloading()
             try:
                 config = load(self.path)
