@@ -27,6 +27,7 @@ from mysqlproxy.protocol.codec import (
     read_lenenc_bytes,
 )
 
+_EOF_SIZE: Final = 5
 MAX_MESSAGE: Final = 512  # bytes of an error message, the server's MYSQL_ERRMSG_SIZE
 
 
@@ -128,7 +129,7 @@ def build_ok(ok: Ok, capabilities: int, header: int = 0x00) -> bytes:
 
 
 def translate_ok(payload: bytes, to_client_caps: int) -> bytes:
-    """An OK packet as it came under SESSION_TRACK, for a client with these capabilities.
+    """An OK or EOF packet as it came under SESSION_TRACK, for a client with these capabilities.
 
     The same bytes for a client that tracks too; otherwise without the state and its status flag.
 
@@ -137,6 +138,9 @@ def translate_ok(payload: bytes, to_client_caps: int) -> bytes:
     """
     if to_client_caps & SESSION_TRACK:
         return payload
+    if len(payload) == _EOF_SIZE and payload[0] == 0xFE:
+        status = int.from_bytes(payload[3:], "little") & ~STATUS_SESSION_STATE_CHANGED
+        return build_eof(status, int.from_bytes(payload[1:3], "little"))
     ok, at_status = _split_ok(payload, SESSION_TRACK)
     if not ok.session_state and not ok.status & STATUS_SESSION_STATE_CHANGED and ok.info:
         return payload

@@ -89,7 +89,9 @@ class ResponseWalker:
         result_sets: how many have begun.
         rows_seen: a row was passed on, or its beginning.
         oks: (start, end, sequence) of each OK packet with its header, in the data of the last ``feed``, those
-            headed 0xFE included: what has to be translated for a client without SESSION_TRACK.
+            headed 0xFE included, and of each EOF whose flags tell of a changed session state: what has to be
+            translated for a client without SESSION_TRACK.
+        state_changed: one of the flags of this answer told so.
         session_state: the session-state blocks of all OK packets of this answer, at most 1 MiB.
         statement_id, columns, parameters: of the PREPARE_OK; ``prepare_ok`` is its (start, end) in the data
             of the ``feed`` that passed it on, (0, 0) in all others.
@@ -129,6 +131,7 @@ class ResponseWalker:
         self.last_insert_id: int = 0
         self.result_sets: int = 0
         self.rows_seen: bool = False
+        self.state_changed: bool = False
         self.oks: list[tuple[int, int, int]] = []
         self.statement_id: int = 0
         self.columns: int = 0
@@ -164,6 +167,7 @@ class ResponseWalker:
         self.last_insert_id = 0
         self.result_sets = 0
         self.rows_seen = False
+        self.state_changed = False
         self.statement_id = 0
         self.columns = 0
         self.parameters = 0
@@ -352,6 +356,7 @@ class ResponseWalker:
         position += 4
         if not self._track or not self.status & STATUS_SESSION_STATE_CHANGED:
             return
+        self.state_changed = True
         position = read_lenenc_bytes(payload, position)[1]  # info
         block = read_lenenc_bytes(payload, position)[0]
         if self._blocks is None:
@@ -366,6 +371,9 @@ class ResponseWalker:
             raise MalformedPacket("Malformed packet: an EOF of the wrong size")
         self.warnings = data[start + 1] | data[start + 2] << 8
         self.status = data[start + 3] | data[start + 4] << 8
+        if self._track and self.status & STATUS_SESSION_STATE_CHANGED:
+            self.state_changed = True
+            self.oks.append((start - HEADER, end, self._sequence))
 
     def _error(self, payload: bytes, state: i64) -> i64:
         """page_protocol_basic_err_packet.html; progress: https://mariadb.com/kb/en/err_packet/"""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from mysqlproxy.errors import MalformedPacket
 from mysqlproxy.protocol import response
-from mysqlproxy.protocol.capabilities import STATUS_SESSION_STATE_CHANGED as STATE_CHANGED
 from mysqlproxy.protocol.framing import HEADER, frame
 from mysqlproxy.protocol.packets import translate_ok
 from mysqlproxy.session import upload
@@ -68,7 +67,7 @@ class Relay:
             request = session.request
             assert request is not None
             out = data if end == len(data) else data[:end]
-            if self.translate and walker.oks and (walker.status & STATE_CHANGED or walker.session_state):
+            if self.translate and walker.state_changed and walker.oks:
                 out = translated(out, walker.oks, session.capabilities)
             if request.form == response.PREPARE and not request.relayed and not walker.errno:
                 assert request.prepared is not None
