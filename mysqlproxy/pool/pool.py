@@ -75,14 +75,12 @@ class ServerPool:
             TooManyConnections: none became free within [limits] pool_wait.
             ServerFault: the server cannot be reached or refuses the login.
         """
-        async with asyncio.timeout(self.limits.pool_wait) as deadline:
-            try:
+        try:
+            async with asyncio.timeout(self.limits.pool_wait) as deadline:
                 return await self._acquire(owner, identity, deadline)
-            except TimeoutError:
-                if deadline.expired():
-                    self.on_wait_in_vain()
-                    raise TooManyConnections("Too many connections: none to the server became free") from None
-                raise
+        except TimeoutError:
+            self.on_wait_in_vain()
+            raise TooManyConnections("Too many connections: none to the server became free") from None
 
     async def _acquire(self, owner: Owner, identity: Identity, deadline: asyncio.Timeout) -> ServerConnection:
         loop = asyncio.get_running_loop()

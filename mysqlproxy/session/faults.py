@@ -46,7 +46,7 @@ def not_sent(session: Session, request: Request, server: ServerView, error: Exce
         _end(session, error)
     elif held is not None and held.closed and held.keep & IRREPLACEABLE:
         _end(session, LOST)
-    elif _may_ask_elsewhere(session, request) and not isinstance(fault, TooManyConnections):
+    elif _may_ask_elsewhere(session, request, server.name) and not isinstance(fault, TooManyConnections):
         _ask_elsewhere(session, request, server.name)
     else:
         session.refuse(fault)
@@ -65,7 +65,7 @@ def server_gone(session: Session) -> None:
     session.client.upload = None
     if request.relayed:
         _end(session, None)  # in the middle of an answer there is no room for an error
-    elif not kept and request.retained and _may_ask_elsewhere(session, request):
+    elif not kept and request.retained and _may_ask_elsewhere(session, request, connection.name):
         _ask_elsewhere(session, request, connection.name)
     elif kept or request.verdict.kind is not Kind.READ:
         _end(session, LOST)
@@ -130,11 +130,12 @@ def asks_manager_instead(session: Session, errno: int) -> bool:
     )
 
 
-def _may_ask_elsewhere(session: Session, request: Request) -> bool:
+def _may_ask_elsewhere(session: Session, request: Request, failed: str) -> bool:
     return (
         request.verdict.kind is Kind.READ
         and not session.stay.server
         and not request.pinned
+        and failed not in request.excluded  # where only one server may answer
         and len(request.excluded) + 1 < _MAX_TRIES
     )
 
