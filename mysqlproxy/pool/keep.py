@@ -29,7 +29,6 @@ class Keep(IntFlag):
 # connection for the statements that need it and let plain reads go elsewhere.
 STAY = (
     Keep.TRANSACTION
-    | Keep.AUTOCOMMIT_OFF
     | Keep.ONE_TRANSACTION
     | Keep.TEMPORARY_TABLE
     | Keep.TABLE_LOCK

@@ -23,6 +23,7 @@ class Why(Enum):
     KEPT = "kept"  # the session must stay on its connection: transaction, lock, temporary table, ...
     STRATEGY = "strategy"
     DIRECT = "direct"
+    AUTOCOMMIT_OFF = "autocommit_off"
     NO_WORKER = "no_worker"
     CONSISTENCY = "consistency"
     POSITION_UNKNOWN = "position_unknown"
@@ -48,6 +49,7 @@ class Stay:
 
 
 _SESSION_STATE = Effect.VARIABLES | Effect.SCHEMA
+_MAY_COME_WITH_IT = Effect.TRANSACTION  # SET autocommit
 
 
 def route(
@@ -72,9 +74,12 @@ def route(
     if verdict.needs is Needs.LAST_STATEMENT and stay.last_server in view.by_name:
         return view.by_name[stay.last_server], Why.LAST_STATEMENT
     if verdict.kind is Kind.READ and verdict.needs is Needs.ANY:
-        held_back = _manager_reads(stay, strategy, consistency)
+        held_back = _manager_reads(view, stay, strategy, consistency)
         if held_back is not None:
-            return _manager(view), held_back
+            manager = _manager(view)
+            if manager.name in excluded:
+                raise NoServer("the manager is lost, and no other server can take this read now")
+            return manager, held_back
         readers = view.readers if not excluded else tuple(s for s in view.readers if s.name not in excluded)
         if readers:
             server = readers[0] if len(readers) == 1 else CHOOSE[strategy](readers, balance)
@@ -88,9 +93,14 @@ def route(
     return _manager(view), Why.LAST_INSERT if verdict.needs is Needs.LAST_INSERT else Why.WRITE
 
 
-def _manager_reads(stay: Stay, strategy: Strategy, consistency: Consistency) -> Why | None:
-    if stay.manager_reads is not None:
-        return stay.manager_reads
+def _manager_reads(
+    view: ClusterView, stay: Stay, strategy: Strategy, consistency: Consistency
+) -> Why | None:
+    held_back = stay.manager_reads
+    if held_back is Why.AUTOCOMMIT_OFF and view.manager is None:
+        held_back = None  # nobody could write: a transaction that only reads is better than none
+    if held_back is not None:
+        return held_back
     if strategy is Strategy.DIRECT:
         return Why.DIRECT
     if consistency is Consistency.STRONG or consistency is Consistency.GLOBAL:
@@ -100,7 +110,11 @@ def _manager_reads(stay: Stay, strategy: Strategy, consistency: Consistency) -> 
 
 def _only_session_state(verdict: Verdict) -> bool:
     """Clients begin with SET NAMES and the like; without a manager they must get as far as their first read."""
-    return verdict.kind is Kind.OTHER and bool(verdict.effects) and not verdict.effects & ~_SESSION_STATE
+    return (
+        verdict.kind is Kind.OTHER
+        and bool(verdict.effects & _SESSION_STATE)
+        and not verdict.effects & ~(_SESSION_STATE | _MAY_COME_WITH_IT)
+    )
 
 
 def _manager(view: ClusterView) -> ServerView:

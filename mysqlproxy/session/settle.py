@@ -180,6 +180,8 @@ def manager_reads(session: Session) -> Why | None:
     """Why this session's reads must go to the manager for now."""
     if session.state.position_unknown:
         return Why.POSITION_UNKNOWN
+    if not session.status & STATUS_AUTOCOMMIT:
+        return Why.AUTOCOMMIT_OFF  # it begins a transaction, which may go on to write
     return None
 
 
