@@ -63,7 +63,7 @@ async def start(listen: str, registry: CollectorRegistry, ready: Ready) -> Serve
     Args:
         listen: [listen] http.
         registry: as ``metrics.collector.registry`` makes it.
-        ready: (whether a login could succeed, else the reason); returns at once.
+        ready: (whether a login could succeed, why not or why only in part); returns at once.
 
     Raises:
         ConfigFault: the address is none, or cannot be bound.
@@ -144,7 +144,7 @@ def application(registry: CollectorRegistry, ready: Ready, gate: _Gate) -> web.A
     async def readyz(_: web.Request) -> web.Response:
         good, reason = ready()
         if good:
-            return web.json_response({"status": "ready"})
+            return web.json_response({"status": "ready"} | ({"reason": reason} if reason else {}))
         return web.json_response({"status": "not ready", "reason": reason}, status=503)
 
     async def index(_: web.Request) -> web.Response:

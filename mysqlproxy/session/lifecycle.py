@@ -96,12 +96,24 @@ async def _enter(session: Session, accepted: Accept, request: HandshakeResponse 
     session.login_schema = request.schema or None
     session.context_changed()
     if request.schema:
-        view = services.view
-        server = view.manager or view.readers[0]
         session.state.schema = request.schema
         session.state.version += 1
-        await session.connection(server)
+        await _check_schema(session)
         session.context_changed()
+
+
+async def _check_schema(session: Session) -> None:
+    """The first server that can be reached says whether the account may use it, the manager if there is one."""
+    view = session.services.view
+    first = () if view.manager is None else (view.manager,)
+    servers = [*first, *(server for server in view.readers if server is not view.manager)]
+    for server in servers:
+        try:
+            await session.connection(server)
+            return
+        except ServerFault as error:
+            if error.errno != ServerFault.default_errno or server is servers[-1]:
+                raise
 
 
 def _welcome(session: Session, packets: LoginPackets) -> None:
