@@ -70,6 +70,7 @@ STATUS_QUERY_WAS_SLOW: Final = 0x0800
 STATUS_PS_OUT_PARAMS: Final = 0x1000
 STATUS_IN_TRANS_READONLY: Final = 0x2000
 STATUS_SESSION_STATE_CHANGED: Final = 0x4000
+STATUS_ANSI_QUOTES: Final = 0x8000  # MariaDB
 
 # Concern the daemon's own conversation with one side; offered and asked whatever the other side has.
 _ALWAYS: Final = (

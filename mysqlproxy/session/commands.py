@@ -127,7 +127,12 @@ def _prepare(session: Session, raw: bytes) -> None:
 
 
 def _find(session: Session, raw: bytes, function: str) -> Prepared:
-    return session.prepared.get(statement_id(raw), function)
+    return session.prepared.get(statement_id(raw), _named(session, function))
+
+
+def _named(session: Session, function: str) -> str:
+    """The function that a server's message names: MySQL checks all of them in one place."""
+    return function if session.services.view.mariadb else "mysql_stmt_precheck"
 
 
 def _execute(session: Session, raw: bytes) -> None:
@@ -171,8 +176,9 @@ def _fetch(session: Session, raw: bytes) -> None:
             request.retained = False
             session.start(request)
             return
+    end = "" if session.services.view.mariadb else "."
     raise ClientFault(
-        f"The statement ({prepared.id}) has no open cursor.", errno=1421, sqlstate="HY000"
+        f"The statement ({prepared.id}) has no open cursor{end}", errno=1421, sqlstate="HY000"
     )  # ER_STMT_HAS_NO_OPEN_CURSOR
 
 
@@ -203,7 +209,8 @@ def _send_long_data(session: Session, raw: bytes) -> None:
     if len(payload) < 7:
         raise MalformedPacket("Malformed communication packet")
     parameter = int.from_bytes(payload[5:7], "little")
-    session.prepared.add_long_data(statement_id(raw), parameter, payload[7:])
+    function = _named(session, "mysqld_stmt_send_long_data")
+    session.prepared.add_long_data(statement_id(raw), parameter, payload[7:], function)
 
 
 _HANDLERS: dict[int, Callable[[Session, bytes], None]] = {

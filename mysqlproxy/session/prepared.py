@@ -114,13 +114,13 @@ class PreparedStatements:
             self._last = None
         return found
 
-    def add_long_data(self, number: int, parameter: int, data: bytes) -> None:
+    def add_long_data(self, number: int, parameter: int, data: bytes, function: str) -> None:
         """Hold data for the next EXECUTE. Never raises for too much or a wrong id: the command has no answer."""
         prepared = self._by_id.get(number)
         if prepared is None or prepared.refused is not None:
             return
         if parameter >= prepared.parameters:
-            prepared.refused = ClientFault("Incorrect arguments to mysqld_stmt_send_long_data", errno=1210)
+            prepared.refused = ClientFault(f"Incorrect arguments to {function}", errno=1210)
             return
         held = sum(len(part) for other in self._by_id.values() for part in other.long_data.values())
         if held + len(data) > self._max_long_data:

@@ -14,11 +14,13 @@ from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import STAY, Keep
 from mysqlproxy.protocol.capabilities import (
     IGNORE_SPACE,
+    STATUS_ANSI_QUOTES,
     STATUS_AUTOCOMMIT,
     STATUS_CURSOR_EXISTS,
     STATUS_IN_TRANS,
+    STATUS_IN_TRANS_READONLY,
     STATUS_LAST_ROW_SENT,
-    STATUS_SESSION_STATE_CHANGED,
+    STATUS_NO_BACKSLASH_ESCAPES,
 )
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.mimic import charset_name
@@ -41,6 +43,14 @@ _KEEP_FOR: tuple[tuple[Effect, Keep], ...] = (
     (Effect.UNTRACKED | Effect.ROLE, Keep.UNTRACKED),
 )
 _OF_THE_MOMENT = Keep.TRANSACTION | Keep.AUTOCOMMIT_OFF | Keep.WARNINGS
+# Flags of the session; the others are of the statement they came with.
+_STANDING = (
+    STATUS_IN_TRANS
+    | STATUS_AUTOCOMMIT
+    | STATUS_NO_BACKSLASH_ESCAPES
+    | STATUS_IN_TRANS_READONLY
+    | STATUS_ANSI_QUOTES
+)
 _PLAIN = Effect.DDL | Effect.INSERT | Effect.SCHEMA | Effect.VARIABLES | Effect.TRANSACTION
 
 # What MariaDB's trackers leave out of SET NAMES x COLLATE y; in any other position a COLLATE cannot be told.
@@ -67,7 +77,7 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         session.stay.last_server = connection.name
         return
     connection.status = status
-    session.status = status & ~STATUS_SESSION_STATE_CHANGED
+    session.status = status & _STANDING
     if walker.session_state or verdict.effects & Effect.VARIABLES:
         _learn_state(session, connection, request)
     _learn_position(session, verdict, walker, status)

@@ -7,6 +7,7 @@ tracks its session's state is told of changes beyond those that the server's own
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,6 @@ from mysqlproxy.protocol.tracking import parse_session_state
 from tests.conftest import Factory
 from tests.support.mysql import MysqlPair
 from tests.support.raw import (
-    FIELD_LIST,
     INIT_DB,
     PING,
     SET_OPTION,
@@ -282,3 +282,110 @@ def test_statements_are_answered_in_the_servers_bytes(sides: Sides, variant: str
             yield sql, client.query(sql)
 
     compare(sides, script, capabilities=VARIANTS[variant])
+
+
+@pytest.mark.parametrize("variant", ["old", "both"])
+def test_commands_are_answered_in_the_servers_bytes(sides: Sides, variant: str) -> None:
+    def script(client: RawClient) -> Iterator[tuple[str, Answer]]:
+        client.query("CREATE TABLE t (id INT PRIMARY KEY DEFAULT 7, a VARCHAR(20))").check()
+        for code, argument in COMMANDS:
+            yield f"command {code} {argument!r}", client.command(code, argument)
+        for table in (b"t\0", b"t\0a%", b"missing\0", b"t"):
+            yield f"field list {table!r}", client.field_list(table)
+        yield "multi-statements off", client.command(SET_OPTION, b"\1\0")
+        yield "two statements", client.query("SELECT 1; SELECT 2")
+        yield "SELECT 3", client.query("SELECT 3")  # MySQL counts the last statement's warnings in an EOF
+        yield "multi-statements on", client.command(SET_OPTION, b"\0\0")
+        yield "two statements again", client.query("SELECT 1; SELECT 2")
+        yield "the schema", client.query("SELECT DATABASE()")
+
+    compare(sides, script, capabilities=VARIANTS[variant])
+
+
+COMMANDS = [
+    (PING, b""),
+    (PING, b"more"),
+    (INIT_DB, b"app"),
+    (INIT_DB, b"missing"),
+    (INIT_DB, b""),
+    (INIT_DB, b"mysql"),
+    (INIT_DB, b"app"),
+    *((code, b"") for code in (0, 5, 6, 11, 15, 16, 19, 20, 29, 64, 200, 254, 255)),
+    (0x55, b"an unknown one with an argument"),
+]
+
+
+@pytest.mark.parametrize("variant", ["old", "deprecate_eof", "tracking", "found_rows"])
+def test_prepared_statements_are_answered_in_the_servers_bytes(sides: Sides, variant: str) -> None:
+    def script(client: RawClient) -> Iterator[tuple[str, Answer]]:
+        client.query("CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(20), b LONGBLOB)").check()
+        client.query("CREATE PROCEDURE p() BEGIN SELECT 1; SELECT 2; END").check()
+        for sql, executions in PREPARED:
+            prepared = client.prepare(sql)
+            yield f"prepare {sql}", without_id(prepared.answer)
+            for values in executions if prepared.id else []:
+                yield f"execute {sql} {values}", client.execute(prepared.id, values)
+            if prepared.id:
+                yield f"reset {sql}", client.reset_statement(prepared.id)
+                client.close_statement(prepared.id)
+
+    compare(sides, script, capabilities=VARIANTS[variant])
+
+
+def without_id(answer: Answer) -> Answer:
+    sequence, first = answer.packets[0]
+    if first[0] == 0:
+        answer.packets[0] = sequence, first[:1] + bytes(4) + first[5:]
+    return answer
+
+
+PREPARED: list[tuple[str, list[list[bytes | None]]]] = [
+    ("SELECT 1", [[], []]),
+    ("SELECT ?, ?", [[b"a", None], [None, None], [b"", b"x" * 300]]),
+    ("INSERT INTO t (a, b) VALUES (?, ?)", [[b"one", None], [b"two", b"\0" * 70000], [b"x" * 30, None]]),
+    ("SELECT * FROM t WHERE a = ? OR id = ?", [[b"one", b"2"], [b"none", None]]),
+    ("UPDATE t SET a = ?", [[b"three"], [b"three"]]),
+    ("SELECT * FROM missing WHERE a = ?", []),
+    ("SELECT", []),
+    ("CALL p()", [[], []]),
+    ("SHOW TABLES", [[]]),
+    ("CREATE TABLE u (a INT)", [[], []]),
+    ("BEGIN", [[]]),
+    ("DELETE FROM t WHERE id = ?", [[b"1"]]),
+    ("ROLLBACK", [[]]),
+    ("SELECT COUNT(*) FROM t", [[]]),
+    ("SET @a = ?", [[b"v"]]),
+    ("SELECT @a", [[]]),
+    ("DO ?", [[b"1"]]),
+    ("SELECT 1; SELECT 2", []),
+    ("SELECT ? INTO @x", [[b"5"]]),
+    ("USE app", []),
+    ("SET NAMES latin1", [[]]),
+    ("SELECT CAST(? AS SIGNED)", [[b"12x"]]),
+    ("SHOW WARNINGS", [[]]),
+]
+
+
+def test_what_has_no_such_statement_is_refused_in_the_servers_bytes(sides: Sides) -> None:
+    def script(client: RawClient) -> Iterator[tuple[str, Answer]]:
+        yield "execute", client.execute(77)
+        yield "fetch", client.fetch(77, 1)
+        yield "reset", client.reset_statement(77)
+        client.close_statement(77)
+        client.long_data(77, 0, b"x")
+        yield "go on", client.query("SELECT 1")
+        prepared = client.prepare("SELECT ?")
+        yield "fetch without a cursor", without_numbers(client.fetch(prepared.id, 1))
+        client.long_data(prepared.id, 5, b"for a parameter that is not there")
+        yield "execute after wrong long data", client.execute(prepared.id, [b"x"])
+        client.close_statement(prepared.id)
+        yield "execute what was closed", without_numbers(client.execute(prepared.id, [b"x"]))
+
+    compare(sides, script)
+
+
+def without_numbers(answer: Answer) -> Answer:
+    answer.packets = [
+        (n, re.sub(rb"\(\d+\)", b"(N)", payload)) for n, payload in answer.packets
+    ]  # the statement's id is the daemon's own
+    return answer
