@@ -76,10 +76,7 @@ def route(
     if verdict.kind is Kind.READ and verdict.needs is Needs.ANY:
         held_back = _manager_reads(view, stay, strategy, consistency)
         if held_back is not None:
-            manager = _manager(view)
-            if manager.name in excluded:
-                raise NoServer("the manager is lost, and no other server can take this read now")
-            return manager, held_back
+            return _manager(view), held_back
         readers = view.readers if not excluded else tuple(s for s in view.readers if s.name not in excluded)
         if readers:
             server = readers[0] if len(readers) == 1 else CHOOSE[strategy](readers, balance)
@@ -88,14 +85,14 @@ def route(
         if manager is not None and manager.name not in excluded:
             return manager, Why.NO_WORKER
         raise NoServer("no server can take reads now; try again later")
-    if view.manager is None and view.readers and _only_session_state(verdict):
-        return view.readers[0], Why.NO_MANAGER
+    if (view.manager is None or view.manager.name in excluded) and only_session_state(verdict):
+        for reader in view.readers:
+            if reader.name not in excluded:
+                return reader, Why.NO_MANAGER
     return _manager(view), Why.LAST_INSERT if verdict.needs is Needs.LAST_INSERT else Why.WRITE
 
 
-def _manager_reads(
-    view: ClusterView, stay: Stay, strategy: Strategy, consistency: Consistency
-) -> Why | None:
+def _manager_reads(view: ClusterView, stay: Stay, strategy: Strategy, consistency: Consistency) -> Why | None:
     held_back = stay.manager_reads
     if held_back is Why.AUTOCOMMIT_OFF and view.manager is None:
         held_back = None  # nobody could write: a transaction that only reads is better than none
@@ -108,7 +105,7 @@ def _manager_reads(
     return None
 
 
-def _only_session_state(verdict: Verdict) -> bool:
+def only_session_state(verdict: Verdict) -> bool:
     """Clients begin with SET NAMES and the like; without a manager they must get as far as their first read."""
     return (
         verdict.kind is Kind.OTHER

@@ -16,6 +16,7 @@ from mysqlproxy.pool.connection import ServerConnection, fault_of
 from mysqlproxy.pool.keep import IRREPLACEABLE
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
+from mysqlproxy.routing.route import only_session_state
 from mysqlproxy.session import lifecycle
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql.verdict import Kind
@@ -48,6 +49,9 @@ def not_sent(session: Session, request: Request, server: ServerView, error: Exce
         _end(session, LOST)
     elif _may_ask_elsewhere(session, request, server.name) and not isinstance(fault, TooManyConnections):
         _ask_elsewhere(session, request, server.name)
+    elif _may_be_set_elsewhere(session, request, server) and fault.errno == ServerFault.default_errno:
+        request.excluded |= {server.name}
+        session.start(request)
     else:
         session.refuse(fault)
 
@@ -137,6 +141,18 @@ def _may_ask_elsewhere(session: Session, request: Request, failed: str) -> bool:
         and not request.pinned
         and failed not in request.excluded  # where only one server may answer
         and len(request.excluded) + 1 < _MAX_TRIES
+    )
+
+
+def _may_be_set_elsewhere(session: Session, request: Request, server: ServerView) -> bool:
+    """SET NAMES and the like, which clients begin with: as when the manager is known to be gone."""
+    view = session.services.view
+    return (
+        only_session_state(request.verdict)
+        and not session.stay.server
+        and view.manager is not None
+        and view.manager.name == server.name
+        and any(reader.name != server.name for reader in view.readers)
     )
 
 
