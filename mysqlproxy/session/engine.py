@@ -235,7 +235,8 @@ class Session:
         if found is None:
             found = await self.services.pools[name].acquire(self, self.identity)
             found.epoch = self.services.view.epoch
-            found.was_manager = self.services.view.manager is server
+            manager = self.services.view.manager  # each view is made of new objects
+            found.was_manager = manager is not None and manager.name == name
             self.held[name] = found
         if self.recall is not None and found.was_manager:
             await _while_claimed(found, self.recall)

@@ -141,7 +141,7 @@ def _keep(connection: ServerConnection, verdict: Verdict, walker: ResponseWalker
         keep &= ~Keep.ONE_TRANSACTION  # the one transaction it was for has ended
     if not status & STATUS_AUTOCOMMIT:
         keep |= Keep.AUTOCOMMIT_OFF
-    if walker.warnings:
+    if walker.warnings or walker.errno:  # SHOW WARNINGS tells errors, too
         keep |= Keep.WARNINGS
     effects = verdict.effects
     if effects & ~_PLAIN:
