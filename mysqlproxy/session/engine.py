@@ -165,7 +165,7 @@ class Session:
             or not self.fresh(connection)
             or not transfer.is_bound(connection, request)
         ):
-            self.run(self._fetch_and_send(request, server), "statement")
+            self.run(self._fetch_and_send(request, server, self.services.view.epoch), "statement")
             return
         self.send(connection, request)
 
@@ -199,7 +199,7 @@ class Session:
             or connection.caught_up == self.state.written
         )
 
-    async def _fetch_and_send(self, request: Request, server: ServerView) -> None:
+    async def _fetch_and_send(self, request: Request, server: ServerView, epoch: int) -> None:
         """The way round for everything that has to wait."""
         try:
             connection = await self.connection(server)
@@ -218,7 +218,10 @@ class Session:
             faults.not_sent(self, request, server, error)
             return
         self.task = None
-        self.send(connection, request)
+        if self.services.view.epoch == epoch:
+            self.send(connection, request)
+        else:
+            self.start(request)  # the manager it was routed to may be none any more
 
     async def connection(self, server: ServerView) -> ServerConnection:
         """A connection of this session to a server, in this session's state.
