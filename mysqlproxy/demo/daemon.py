@@ -183,6 +183,13 @@ class Daemon:
         self._connections.append(connection)
         return connection
 
+    def disconnect(self) -> None:
+        """Close the connections that ``connect`` made."""
+        for connection in self._connections:
+            if connection.open:
+                connection.close()
+        self._connections.clear()
+
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of an HTTP endpoint."""
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=HTTP_SECONDS)
@@ -224,10 +231,7 @@ class Daemon:
 
     def stop(self, timeout: float = STOP_SECONDS) -> int | None:
         """Close the connections made here, SIGTERM, SIGKILL after ``timeout`` seconds; the exit status."""
-        for connection in self._connections:
-            if connection.open:
-                connection.close()
-        self._connections.clear()
+        self.disconnect()
         self.signal(signal.SIGTERM)
         if self._process is not None:
             try:

@@ -7,7 +7,7 @@ Made, lent, reset and closed by ``pool.pool``; a session that has borrowed it se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from mysqlproxy.config.schema import Server
@@ -173,6 +173,14 @@ class ServerConnection(ServerWire):
         """
         (await self.command(bytes((Code.INIT_DB,)) + schema)).raise_error()
         self.schema = schema
+
+    async def claim(self, what: Awaitable[object]) -> None:
+        """Wait for something without the pool taking this connection away meanwhile."""
+        self.claimed = True
+        try:
+            await what
+        finally:
+            self.claimed = False
 
     def gone(self) -> None:
         if self.on_gone is not None:

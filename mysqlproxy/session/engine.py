@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 
 from mysqlproxy.cluster.view import ServerView
 from mysqlproxy.config.schema import Consistency, Strategy
@@ -233,7 +233,7 @@ class Session:
         found = self.held.get(name)
         if found is not None:
             if found.pinging is not None:
-                await _while_claimed(found, asyncio.wait([found.pinging]))
+                await found.claim(asyncio.wait([found.pinging]))
             found = faults.still_valid(self, found)
         if found is None:
             found = await self.services.pools[name].acquire(self, self.identity)
@@ -242,7 +242,7 @@ class Session:
             found.was_manager = manager is not None and manager.name == name
             self.held[name] = found
         if self.recall is not None and found.was_manager:
-            await _while_claimed(found, self.recall)
+            await found.claim(self.recall)
         if found.synced != self.state.version:
             async with asyncio.timeout(self.services.config.limits.connect_timeout):
                 await transfer.bring_up_to_date(self, found)
@@ -396,12 +396,3 @@ class Session:
 
     def permits_file(self, name: bytes) -> bool:
         return upload.permitted(self, name)
-
-
-async def _while_claimed(connection: ServerConnection, what: Awaitable[object]) -> None:
-    """Wait for something without the pool taking the idle connection away meanwhile."""
-    connection.claimed = True
-    try:
-        await what
-    finally:
-        connection.claimed = False
