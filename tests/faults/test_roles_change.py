@@ -1,0 +1,181 @@
+"""Who is the manager is what the servers say: two of them, another one, one in maintenance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pymysql
+import pytest
+
+from mysqlproxy.demo.daemon import Daemon
+from mysqlproxy.demo.local import LocalCluster
+from mysqlproxy.demo.server import LocalServer
+from tests.faults.scene import FAST, Meanwhile, ask, assert_closed, await_view, served_by, threads
+from tests.support.waiting import eventually
+
+BOTH = {"worker1", "worker2"}
+
+
+def promote(server: LocalServer) -> None:
+    for statement in ("STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = 0"):
+        server.query(statement)
+
+
+def follow(server: LocalServer, source: LocalServer, cluster: LocalCluster) -> None:
+    """Make ``server`` a replica of ``source`` that has the same data already."""
+    server.query("STOP SLAVE")
+    server.query("SET GLOBAL read_only = 1")
+    server.query(
+        "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%s, MASTER_USER='replication', "
+        "MASTER_PASSWORD=%s, MASTER_USE_GTID=current_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=1",
+        (source.port, cluster.passwords["replication"]),
+    )
+    server.query("START SLAVE")
+
+
+def switch(cluster: LocalCluster) -> LocalServer:
+    """Hand the manager's role to worker1, as an operator does: the old one is read only before and after."""
+    old, (new, other) = cluster.manager, cluster.workers
+    old.query("SET GLOBAL read_only = 1")
+    cluster.wait_in_sync()
+    promote(new)
+    follow(old, new, cluster)
+    follow(other, new, cluster)
+    return new
+
+
+class TestTwoWritableServers:
+    def test_take_no_writes_until_one_remains(self, cluster: LocalCluster, daemon: Daemon) -> None:
+        client, inside = daemon.connect(database="app"), daemon.connect(database="app")
+        ask(inside, "BEGIN")
+        ask(inside, "INSERT INTO t VALUES (5)")
+        promote(cluster.workers[0])
+        await_view(daemon, manager="", reading={"worker2"})
+        with pytest.raises(pymysql.OperationalError) as caught:
+            ask(client, "INSERT INTO t VALUES (2)")
+        assert caught.value.args == (
+            1290,
+            "no manager takes statements now: more than one server would take writes (manager and worker1)",
+        )
+        assert daemon.metrics().total("mysqlproxy_cluster_alerts") == 1
+        assert_closed(inside, cluster, "COMMIT")
+        assert ask(client, "SELECT a FROM t") == ((1,),)
+        assert served_by(cluster, r"VALUES \(2\)") == {}
+
+        cluster.workers[0].query("SET GLOBAL read_only = 1")
+        await_view(daemon)
+        ask(client, "INSERT INTO t VALUES (2)")
+        assert served_by(cluster, r"VALUES \(2\)") == {"manager": 1}
+        assert [row["a"] for row in cluster.manager.query("SELECT a FROM app.t")] == [1, 2]
+
+
+class TestASwitchOfRoles:
+    def test_writes_follow_and_open_transactions_do_not(self, cluster: LocalCluster, daemon: Daemon) -> None:
+        client, inside, idle = (daemon.connect(database="app") for _ in range(3))
+        ask(client, "INSERT INTO t VALUES (2)")
+        ask(idle, "SET autocommit = 0")
+        ask(inside, "BEGIN")
+        ask(inside, "INSERT INTO t VALUES (3)")
+        new = switch(cluster)
+        await_view(daemon, manager=new.name, reading={"manager", "worker2"})
+
+        ask(client, "INSERT INTO t VALUES (4)")
+        assert served_by(cluster, r"VALUES \(4\)") == {"worker1": 1}
+        ask(idle, "INSERT INTO t VALUES (6)")
+        ask(idle, "COMMIT")
+        assert served_by(cluster, r"VALUES \(6\)") == {"worker1": 1}
+        assert_closed(inside, cluster)
+        assert [row["a"] for row in new.query("SELECT a FROM app.t")] == [1, 2, 4, 6]
+        # The session reads its own writes on both that read now.
+        for _ in range(4):
+            assert ask(client, "SELECT a FROM t") == ((1,), (2,), (4,), (6,))
+        eventually(lambda: set(served_by(cluster, "^SELECT a FROM t")) == {"manager", "worker2"})
+
+    def test_reaches_a_write_that_waits_for_a_connection(
+        self, cluster: LocalCluster, table: None, proxy: Callable[..., Daemon]
+    ) -> None:
+        servers = [
+            {"name": s.name, "address": s.address, "role": "worker", "max_connections": 1}
+            for s in cluster.servers
+        ]
+        servers[0]["role"] = "manager"
+        daemon = proxy(monitor=FAST, limits={"pool_wait": 20.0}, servers=servers)
+        first, second = daemon.connect(database="app"), daemon.connect()
+        ask(first, "BEGIN")
+        ask(first, "INSERT INTO t VALUES (2)")
+        waiting = Meanwhile(ask, second, "INSERT INTO app.t VALUES (3)")
+        eventually(lambda: daemon.metrics().total("mysqlproxy_server_connections", server="manager"))
+        new = switch(cluster)
+        await_view(daemon, manager=new.name)
+        assert not waiting.done
+        first.close()
+        waiting.result()
+        assert served_by(cluster, r"VALUES \(3\)") == {"worker1": 1}
+
+    def test_a_manager_set_read_only_by_hand_takes_nothing(
+        self, cluster: LocalCluster, daemon: Daemon
+    ) -> None:
+        client = daemon.connect(database="app")
+        ask(client, "INSERT INTO t VALUES (2)")
+        cluster.wait_in_sync()
+        cluster.manager.query("SET GLOBAL read_only = 1")
+        await_view(daemon, manager="", reading=BOTH)
+        with pytest.raises(pymysql.OperationalError) as caught:
+            ask(client, "INSERT INTO t VALUES (3)")
+        assert caught.value.args[1].endswith("the manager manager is read only")
+        assert ask(client, "SELECT a FROM t") == ((1,), (2,))
+
+
+class TestMaintenance:
+    def reconfigure(self, daemon: Daemon, name: str, maintenance: bool) -> None:
+        servers = [
+            server | {"maintenance": maintenance} if server["name"] == name else server
+            for server in daemon.config["servers"]
+        ]
+        daemon.write(daemon.config | {"servers": servers})
+        daemon.reload()
+
+    def test_of_a_worker_drains_it(self, cluster: LocalCluster, daemon: Daemon) -> None:
+        worker = cluster.workers[0]
+        idle, busy, new = (daemon.connect(database="app") for _ in range(3))
+        for _ in range(4):
+            ask(idle, "SELECT a FROM t")
+        with worker.connect("root", database="app") as lock:
+            ask(lock, "LOCK TABLES t WRITE")
+            reads = [Meanwhile(ask, busy, "SELECT a + 1 FROM t")]
+            if served_by(cluster, r"a \+ 1") != {"worker1": 1}:
+                reads[0].result()
+                reads = [Meanwhile(ask, busy, "SELECT a + 1 FROM t")]
+            eventually(lambda: "worker1" in served_by(cluster, r"a \+ 1"))
+            self.reconfigure(daemon, "worker1", True)
+            await_view(daemon, reading={"worker2"})
+            eventually(lambda: len(threads(worker)) == 1, what="idle connections are closed")
+            assert not reads[0].done
+        assert reads[0].result() == ((2,),)  # what runs may end
+        eventually(lambda: not threads(worker), what="no connection is left")
+        for _ in range(4):
+            assert ask(idle, "SELECT a + 2 FROM t") == ask(new, "SELECT a + 2 FROM t") == ((3,),)
+        assert served_by(cluster, r"a \+ 2") == {"worker2": 8}
+        self.reconfigure(daemon, "worker1", False)
+        await_view(daemon, reading=BOTH)
+
+    def test_of_the_manager_lets_transactions_end_and_begins_none(
+        self, cluster: LocalCluster, daemon: Daemon
+    ) -> None:
+        inside, client = daemon.connect(database="app"), daemon.connect(database="app")
+        ask(inside, "BEGIN")
+        ask(inside, "INSERT INTO t VALUES (2)")
+        self.reconfigure(daemon, "manager", True)
+        await_view(daemon, manager="", reading=BOTH)
+        with pytest.raises(pymysql.OperationalError) as caught:
+            ask(client, "INSERT INTO t VALUES (3)")
+        assert caught.value.args[1].endswith("the manager manager is in maintenance")
+        ask(inside, "INSERT INTO t VALUES (4)")
+        ask(inside, "COMMIT")
+        with pytest.raises(pymysql.OperationalError):
+            ask(inside, "INSERT INTO t VALUES (5)")
+        eventually(lambda: not threads(cluster.manager), what="no connection is left")
+        assert [row["a"] for row in cluster.manager.query("SELECT a FROM app.t")] == [1, 2, 4]
+        self.reconfigure(daemon, "manager", False)
+        await_view(daemon)
+        ask(inside, "INSERT INTO t VALUES (5)")
