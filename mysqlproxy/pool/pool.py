@@ -158,6 +158,15 @@ class ServerPool:
         return min(filter(_is_free, self._lent), key=lambda c: c.last_used, default=None)
 
     async def _take_away(self, victim: ServerConnection, identity: Identity) -> ServerConnection | None:
+        if not await self._part(victim):
+            return None
+        if victim.identity is None or victim.identity.capabilities != identity.capabilities:
+            victim.close()
+            return None
+        return await self._reset(victim, identity)
+
+    async def _part(self, victim: ServerConnection) -> bool:
+        """Take a connection from its owner, who remembers LAST_INSERT_ID(); False when it broke meanwhile."""
         owner = victim.owner
         assert owner is not None
         del self._lent[victim]
@@ -170,14 +179,11 @@ class ServerPool:
                 async with asyncio.timeout(self.limits.connect_timeout):
                     packets = (await victim.query(b"SELECT LAST_INSERT_ID()")).packets()
             except (ProxyError, TimeoutError):
-                return None
+                return False
             finally:
                 self._resetting -= 1
                 recall(packets)
-        if victim.identity is None or victim.identity.capabilities != identity.capabilities:
-            victim.close()
-            return None
-        return await self._reset(victim, identity)
+        return True
 
     async def _reset(self, connection: ServerConnection, identity: Identity) -> ServerConnection | None:
         if self.init_connect:
@@ -311,8 +317,16 @@ class ServerPool:
         for connection in list(self._lent):
             if connection.running or connection.consumer is not None or connection.pinging is not None:
                 continue
-            if now - connection.last_used > self.wait_timeout / 2:
+            if self._too_old(connection) and _is_free(connection):
+                self._tasks.start(self._replace(connection), f"age {self.server.name}")
+            elif now - connection.last_used > self.wait_timeout / 2:
                 connection.pinging = self._tasks.start(self._ping(connection), f"ping {self.server.name}")
+
+    async def _replace(self, connection: ServerConnection) -> None:
+        """An idle session's connection is too old: its next statement opens a new one."""
+        if _is_free(connection) and connection in self._lent and await self._part(connection):
+            connection.close()
+            self.wake()
 
     async def _ping(self, connection: ServerConnection) -> None:
         try:
