@@ -273,9 +273,9 @@ class ServerPool:
         try:
             if connection.pinging is not None:
                 await asyncio.wait([connection.pinging])
-            reset = await self._reset(connection, connection.identity)
         finally:
             self._resetting -= 1
+        reset = await self._reset(connection, connection.identity)  # which counts it itself
         if reset is not None and not reset.closed:
             if self.closed or connection.incarnation != self.incarnation:
                 reset.close()
