@@ -62,7 +62,7 @@ class ServerConnection(ServerWire):
         created, idle_since: loop time of its login, and of its coming into the pool.
         status: the last status flags.
         statements: the owner's prepared-statement ids -> ids on this connection.
-        bound: the owner's prepared-statement ids whose parameter types this connection knows.
+        bound: the owner's prepared-statement ids -> the parameter types that this connection was told last.
         cursors: the owner's prepared-statement ids that have a cursor open here.
         was_manager: whether its server was the manager when the owner got it.
         inserted: a statement may have set LAST_INSERT_ID() here.
@@ -87,7 +87,7 @@ class ServerConnection(ServerWire):
         self.synced = -1
         self.status = 0
         self.statements: dict[int, int] = {}
-        self.bound: set[int] = set()
+        self.bound: dict[int, bytes] = {}
         self.cursors: set[int] = set()
         self.was_manager = False
         self.inserted = False
@@ -159,7 +159,7 @@ class ServerConnection(ServerWire):
         self.schema = None
         self.synced = -1
         self.statements = {}
-        self.bound = set()
+        self.bound = {}
         self.cursors = set()
         self.inserted = False
         self.caught_up = -1
@@ -173,6 +173,11 @@ class ServerConnection(ServerWire):
         """
         (await self.command(bytes((Code.INIT_DB,)) + schema)).raise_error()
         self.schema = schema
+
+    def offer(self) -> None:
+        """Tell whoever waits for a connection that the owner could do without this one."""
+        if self.waiting and not self.keep:
+            self.wake()
 
     async def claim(self, what: Awaitable[object]) -> None:
         """Wait for something without the pool taking this connection away meanwhile."""

@@ -122,7 +122,7 @@ def _change_user(session: Session, raw: bytes) -> None:
 def _prepare(session: Session, raw: bytes) -> None:
     raw, _, verdict = _classify(session, raw, Command.STMT_PREPARE)
     request = Request(Command.STMT_PREPARE, raw, response.PREPARE, verdict, session.loop.time())
-    request.prepared = session.prepared.new(payload_of(raw), verdict)
+    request.prepared = session.prepared.new(payload_of(raw), verdict, session.state.schema)
     _start(session, request)
 
 
@@ -158,10 +158,9 @@ def _bulk_execute(session: Session, raw: bytes) -> None:
 
 
 def _send_to_prepared(session: Session, prepared: Prepared, request: Request) -> None:
-    """Executing a statement again closes its cursor, wherever that is."""
-    for connection in session.held.values():
-        if prepared.id in connection.cursors:
-            request.pinned = connection.name
+    """Executing a statement again closes its cursor, wherever that is; it need not run there again."""
+    if any(prepared.id in connection.cursors for connection in session.held.values()):
+        transfer.forget(session, prepared)
     request.prepared = prepared
     _start(session, request)
 

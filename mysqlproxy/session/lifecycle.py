@@ -93,6 +93,7 @@ async def _enter(session: Session, accepted: Accept, request: HandshakeResponse 
     )
     await some_server(services)
     session.relay.translate = not session.capabilities & SESSION_TRACK
+    session.prepared.mariadb = services.view.mariadb
     session.login_schema = request.schema or None
     session.context_changed()
     if request.schema:
@@ -185,6 +186,7 @@ def forget_state(session: Session, schema: bytes | None = None) -> None:
     session.prepared.clear()
     release_all(session)
     session.state.reset(schema)
+    session.recall = None
     session.stay = Stay()
     session.barred = frozenset()
     session.status = STATUS_AUTOCOMMIT

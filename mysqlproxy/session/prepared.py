@@ -28,6 +28,7 @@ class Prepared:
         id: what the client calls it.
         request: the payload of its COM_STMT_PREPARE.
         verdict: made at prepare.
+        schema: the default schema at prepare, or None.
         parameters: how many.
         types: the last type block an EXECUTE brought, or None.
         long_data: parameter index -> data sent ahead of the next EXECUTE.
@@ -35,12 +36,13 @@ class Prepared:
             answer of its own).
     """
 
-    __slots__ = ("id", "long_data", "parameters", "refused", "request", "types", "verdict")
+    __slots__ = ("id", "long_data", "parameters", "refused", "request", "schema", "types", "verdict")
 
-    def __init__(self, number: int, request: bytes, verdict: Verdict) -> None:
+    def __init__(self, number: int, request: bytes, verdict: Verdict, schema: bytes | None) -> None:
         self.id = number
         self.request = request
         self.verdict = verdict
+        self.schema = schema
         self.parameters = 0
         self.types: bytes | None = None
         self.long_data: dict[int, bytearray] = {}
@@ -63,15 +65,20 @@ class Prepared:
 
 
 class PreparedStatements:
-    """All of a session, bounded in number and in the long data they hold together."""
+    """All of a session, bounded in number and in the long data they hold together.
+
+    Attributes:
+        mariadb: ``LAST_PREPARED`` is understood.
+    """
 
     def __init__(self, max_long_data: int) -> None:
         self._by_id: dict[int, Prepared] = {}
         self._next = 0
         self._last: Prepared | None = None
         self._max_long_data = max_long_data
+        self.mariadb = True
 
-    def new(self, request: bytes, verdict: Verdict) -> Prepared:
+    def new(self, request: bytes, verdict: Verdict, schema: bytes | None) -> Prepared:
         """A statement about to be prepared; ``add`` it once a server has accepted it.
 
         Raises:
@@ -84,10 +91,11 @@ class PreparedStatements:
                 errno=1461,
                 sqlstate="42000",
             )
+        self._last = None  # a PREPARE that fails leaves no last statement
         self._next = self._next % 0x7FFFFFFF + 1
         while self._next in self._by_id:
             self._next = self._next % 0x7FFFFFFF + 1
-        return Prepared(self._next, request, verdict)
+        return Prepared(self._next, request, verdict, schema)
 
     def add(self, prepared: Prepared) -> None:
         self._by_id[prepared.id] = prepared
@@ -99,7 +107,7 @@ class PreparedStatements:
         Raises:
             ClientFault: 1243/HY000, there is none.
         """
-        found = self._last if number == LAST_PREPARED else self._by_id.get(number)
+        found = self._find(number)
         if found is None:
             raise ClientFault(
                 f"Unknown prepared statement handler ({number}) given to {function}",
@@ -108,15 +116,20 @@ class PreparedStatements:
             )
         return found
 
+    def _find(self, number: int) -> Prepared | None:
+        return self._last if number == LAST_PREPARED and self.mariadb else self._by_id.get(number)
+
     def remove(self, number: int) -> Prepared | None:
-        found = self._by_id.pop(number, None)
+        found = self._find(number)
+        if found is not None:
+            del self._by_id[found.id]
         if found is self._last:
             self._last = None
         return found
 
     def add_long_data(self, number: int, parameter: int, data: bytes, function: str) -> None:
         """Hold data for the next EXECUTE. Never raises for too much or a wrong id: the command has no answer."""
-        prepared = self._by_id.get(number)
+        prepared = self._find(number)
         if prepared is None or prepared.refused is not None:
             return
         if parameter >= prepared.parameters:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mysqlproxy.cluster.view import ServerView
 from mysqlproxy.errors import MalformedPacket, ServerFault
 from mysqlproxy.pool.connection import ServerConnection
+from mysqlproxy.pool.keep import Keep
 from mysqlproxy.protocol import response
 from mysqlproxy.protocol.capabilities import DEPRECATE_EOF
 from mysqlproxy.protocol.codec import read_lenenc_bytes
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
 
 
+_BAD_SCHEMA = 1049  # ER_BAD_DB_ERROR
+
+
 async def bring_up_to_date(session: Session, connection: ServerConnection) -> None:
     """Give a connection the session's schema and variables.
 
@@ -35,7 +39,18 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
     state = session.state
     version = state.version
     if state.schema is not None and state.schema != connection.schema:
-        await connection.use(state.schema)
+        try:
+            await connection.use(state.schema)
+        except ServerFault as error:
+            # Somebody dropped it: as on a server, what names its schemas goes on, and USE of another one.
+            if (
+                error.errno != _BAD_SCHEMA
+                or connection.schema is not None
+                or session.login_packets is not None
+            ):
+                raise
+            if not connection.was_manager:
+                raise  # not there yet: the manager knows
     try:
         if (assignments := state.assignments()) is not None:
             (await connection.query(assignments)).raise_error()
@@ -59,6 +74,8 @@ async def wait_for_position(session: Session, connection: ServerConnection, serv
     assert position is not None
     if server.position is None or not server.position.covers(position):
         seconds = session.services.config.routing.consistency_wait
+        if seconds < 0.001:
+            return False  # and to MySQL 0 means without end
         function = b"MASTER_GTID_WAIT" if connection.mariadb else b"WAIT_FOR_EXECUTED_GTID_SET"
         text = b"SELECT %s('%s', %.3f)" % (function, str(position).encode("ascii"), seconds)
         async with asyncio.timeout(seconds + session.services.config.limits.connect_timeout):
@@ -95,12 +112,20 @@ async def bind(connection: ServerConnection, request: Request) -> None:
         return
     prepared = request.prepared
     assert prepared is not None
-    reply = (await connection.command(prepared.request, response.PREPARE)).raise_error()
-    answer = parse_prepare_ok(reply.packets()[0])
+    current, synced = connection.schema, connection.synced
+    if prepared.schema is None or current is None or prepared.schema == current:
+        reply = await connection.command(prepared.request, response.PREPARE)
+    else:  # its names mean what they meant when the client prepared it
+        connection.synced = -1
+        await connection.use(prepared.schema)
+        reply = await connection.command(prepared.request, response.PREPARE)
+        await connection.use(current)
+        connection.synced = synced
+    answer = parse_prepare_ok(reply.raise_error().packets()[0])
     if answer.parameters != prepared.parameters:
         raise ServerFault("The statement needs to be prepared again", errno=1615)  # ER_NEED_REPREPARE
     connection.statements[prepared.id] = answer.statement_id
-    connection.bound.discard(prepared.id)
+    connection.bound.pop(prepared.id, None)
 
 
 def send_bound(session: Session, connection: ServerConnection, request: Request) -> None:
@@ -120,12 +145,10 @@ def send_bound(session: Session, connection: ServerConnection, request: Request)
 
 
 def _with_types(session: Session, connection: ServerConnection, prepared: Prepared, raw: bytes) -> bytes:
-    """A client tells the parameters' types once; each connection must be told."""
-    if not prepared.parameters or prepared.id in connection.bound:
+    """A client tells the parameters' types once, or anew; each connection must be told."""
+    if prepared.types is None or connection.bound.get(prepared.id) == prepared.types:
         return raw
-    connection.bound.add(prepared.id)
-    if prepared.types is None:
-        return raw
+    connection.bound[prepared.id] = prepared.types
     payload = payload_of(raw)
     told = with_parameter_types(payload, prepared.parameters, prepared.types, session.capabilities)
     return raw if told is payload or told == payload else frame(told)
@@ -135,7 +158,10 @@ def forget(session: Session, prepared: Prepared) -> None:
     """COM_STMT_CLOSE on every connection that knows the statement; it has no answer."""
     for connection in session.held.values():
         number = connection.statements.pop(prepared.id, None)
-        connection.bound.discard(prepared.id)
+        connection.bound.pop(prepared.id, None)
         connection.cursors.discard(prepared.id)
+        if not connection.cursors:
+            connection.keep &= ~Keep.CURSOR
         if number is not None and not connection.closed:
             connection.send(frame(bytes((Command.STMT_CLOSE,)) + number.to_bytes(4, "little")))
+        connection.offer()

@@ -369,6 +369,7 @@ PREPARED: list[tuple[str, list[list[bytes | None]]]] = [
 def test_what_has_no_such_statement_is_refused_in_the_servers_bytes(sides: Sides) -> None:
     def script(client: RawClient) -> Iterator[tuple[str, Answer]]:
         yield "execute", client.execute(77)
+        yield "execute the last of none", client.execute(0xFFFFFFFF)
         yield "fetch", client.fetch(77, 1)
         yield "reset", client.reset_statement(77)
         client.close_statement(77)
