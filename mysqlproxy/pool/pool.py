@@ -68,8 +68,7 @@ class ServerPool:
         }
 
     async def acquire(self, owner: Owner, identity: Identity) -> ServerConnection:
-        """A connection logged in as ``identity``, lent to ``owner``, with no schema and no state but the login's,
-        or with the schema of an earlier login of the same kind (``connection.schema`` tells).
+        """A connection logged in as ``identity``, lent to ``owner``, with no schema and no state but the login's.
 
         Raises:
             TooManyConnections: none became free within [limits] pool_wait.
@@ -143,6 +142,8 @@ class ServerPool:
         other = None
         for index in range(len(self._idle) - 1, -1, -1):
             connection = self._idle[index]
+            if connection.closed:
+                continue  # its end has not been reported yet
             if connection.identity == identity:
                 return self._idle.pop(index)
             if (
@@ -256,7 +257,11 @@ class ServerPool:
     def release(self, connection: ServerConnection) -> None:
         """The owner is done with it for good. It is reset, which rolls back and unlocks at once, then idle."""
         connection.owner = None
-        if self._lent.pop(connection, self) is self or connection.closed:
+        if connection not in self._lent:
+            connection.abort()  # of a server that had this name before a reload
+            return self.wake()
+        del self._lent[connection]
+        if connection.closed:
             return self.wake()
         if connection.running or (connection.consumer is not None and connection.pinging is None):
             connection.abort()  # in the middle of something
@@ -271,7 +276,7 @@ class ServerPool:
     async def _release(self, connection: ServerConnection) -> None:
         assert connection.identity is not None
         try:
-            if connection.pinging is not None:
+            while connection.pinging is not None:
                 await asyncio.wait([connection.pinging])
         finally:
             self._resetting -= 1
@@ -315,7 +320,7 @@ class ServerPool:
                 self._resetting += 1
                 self._tasks.start(self._ping_idle(connection), f"ping {self.server.name}")
         for connection in list(self._lent):
-            if connection.running or connection.consumer is not None or connection.pinging is not None:
+            if not _is_quiet(connection):
                 continue
             if self._too_old(connection) and _is_free(connection):
                 self._tasks.start(self._replace(connection), f"age {self.server.name}")
@@ -335,14 +340,18 @@ class ServerPool:
         except (ProxyError, TimeoutError):
             pass  # aborted: its owner is told by connection_closed
         finally:
-            connection.pinging = None
+            if connection.pinging is asyncio.current_task():
+                connection.pinging = None
+                self.wake()
 
     async def _ping_idle(self, connection: ServerConnection) -> None:
         try:
             await self._ping(connection)
         finally:
             self._resetting -= 1
-        if not connection.closed:
+        if self.closed:
+            connection.close()
+        elif not connection.closed:
             self._idle.insert(0, connection)
         self.wake()
 
@@ -368,12 +377,17 @@ class ServerPool:
                 place.set_result(None)
 
 
-def _is_free(connection: ServerConnection) -> bool:
-    """Whether its owner, if any, could do without it now."""
+def _is_quiet(connection: ServerConnection) -> bool:
+    """Whether nobody uses it now."""
     return (
         not connection.running
+        and not connection.closed
         and not connection.claimed
-        and connection.keep is Keep.NONE
         and connection.consumer is None
         and connection.pinging is None
     )
+
+
+def _is_free(connection: ServerConnection) -> bool:
+    """Whether its owner, if any, could do without it now."""
+    return connection.keep is Keep.NONE and _is_quiet(connection)

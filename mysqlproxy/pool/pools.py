@@ -75,8 +75,9 @@ class Pools:
             self._pools[name] = self._make(server, config.limits, contexts[name])
             self.in_use.setdefault(name, 0)
         for name in [name for name in self._pools if name not in wanted]:
-            self._retire(self._pools.pop(name))
-            self.in_use.pop(name, None)
+            self._retire(
+                self._pools.pop(name)
+            )  # in_use stays: what still runs there is yet to be counted off
 
     def _make(self, server: Server, limits: Limits, tls: ssl.SSLContext | None) -> ServerPool:
         pool = ServerPool(server, limits, tls, self._tasks)
@@ -138,7 +139,9 @@ class Pools:
         except (ProxyError, TimeoutError) as error:
             log.warning("server %s: a statement could not be killed: %s", connection.name, error)
         finally:
-            connection.pinging = None
+            if connection.pinging is asyncio.current_task():
+                connection.pinging = None
+                connection.offer()
             if then_drop:
                 connection.abort()
 
@@ -148,20 +151,22 @@ class Pools:
         Raises:
             ServerFault: the server's refusal.
         """
-        gate = connection.pinging is None
-        if gate:
-            connection.pinging = asyncio.current_task()
+        before, connection.pinging = connection.pinging, asyncio.current_task()
         try:
             async with self._kills:
-                helper = await self[connection.name].connect(identity)
+                pool = self[connection.name]
+                if connection.closed or not _same_place(pool.server, connection.server):
+                    return  # the thread's id may be somebody else's by now
+                helper = await pool.connect(identity)
                 try:
-                    async with asyncio.timeout(self[connection.name].limits.connect_timeout):
+                    async with asyncio.timeout(pool.limits.connect_timeout):
                         (await helper.query(b"KILL QUERY %d" % connection.thread_id)).raise_error()
                 finally:
                     helper.close()
         finally:
-            if gate:
-                connection.pinging = None
+            if connection.pinging is asyncio.current_task():
+                # Several may be at it at once: the connection is free when the last one is done.
+                connection.pinging = before if before is not None and not before.done() else None
 
     async def close(self) -> None:
         """Drop everything; awaits what is under way."""

@@ -70,9 +70,9 @@ def route(
         NoServer: no server can take it now; the message says why.
     """
     if stay.server:
-        return _by_name(view, stay.server), Why.KEPT
+        return unless_it_writes(verdict, view, _by_name(view, stay.server)), Why.KEPT
     if verdict.needs is Needs.LAST_STATEMENT and stay.last_server in view.by_name:
-        return view.by_name[stay.last_server], Why.LAST_STATEMENT
+        return unless_it_writes(verdict, view, view.by_name[stay.last_server]), Why.LAST_STATEMENT
     if verdict.kind is Kind.READ and verdict.needs is Needs.ANY:
         held_back = _manager_reads(view, stay, strategy, consistency)
         if held_back is not None:
@@ -112,6 +112,13 @@ def only_session_state(verdict: Verdict) -> bool:
         and bool(verdict.effects & _SESSION_STATE)
         and not verdict.effects & ~(_SESSION_STATE | _MAY_COME_WITH_IT)
     )
+
+
+def unless_it_writes(verdict: Verdict, view: ClusterView, server: ServerView) -> ServerView:
+    """What binds a session to a server never brings a write, or a variable that must live on the manager, there."""
+    if server is not view.manager and (verdict.kind is Kind.WRITE or verdict.effects & Effect.USER_VARIABLES):
+        raise NoServer(f"this statement needs the manager, and the session's state is on {server.name}")
+    return server
 
 
 def _manager(view: ClusterView) -> ServerView:

@@ -17,6 +17,7 @@ from mysqlproxy.metrics.counters import Counters
 from mysqlproxy.protocol.framing import PacketReader
 
 LOGIN_LIMIT = 1 << 16  # bytes of one packet before login: nobody known needs more
+_LAST_WORDS = 5.0  # seconds a closed client has to take what was written to it
 _EARLY = 1 << 18  # bytes of commands that wait for the one before
 
 
@@ -55,6 +56,7 @@ class Client(asyncio.Protocol):
         self.encrypted = False
         self._pumping = False
         self._paused = False
+        self._giving_up: asyncio.TimerHandle | None = None
         self.held_back = False  # the server's side is full: not a byte more from the client
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -77,8 +79,12 @@ class Client(asyncio.Protocol):
         self.reader.feed(data)
         if not self.handler.busy:
             self.pump()
-        if self.reader.pending > _EARLY and (self.handler.busy or not self.writable):
+        if self._enough():
             self._pause(True)
+
+    def _enough(self) -> bool:
+        """Whether enough waits. Nothing is ever enough of a command that is not complete and that nobody holds up."""
+        return self.reader.pending > _EARLY and (self.handler.busy or not self.writable)
 
     def pump(self) -> None:
         """Hand over complete packets until the session is busy. Called again when it no longer is."""
@@ -96,7 +102,7 @@ class Client(asyncio.Protocol):
             self.handler.client_fault(error)
         finally:
             self._pumping = False
-        if self._paused and self.reader.pending <= _EARLY:
+        if self._paused and not self._enough():
             self._pause(False)
 
     def hold_back(self, hold: bool) -> None:
@@ -133,13 +139,17 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        if self._giving_up is not None:
+            self._giving_up.cancel()
         self.handler.client_lost()
 
     def close(self) -> None:
         """Flush what was written, then close; nothing more is read or handled."""
         self.closed = True
-        if self.transport is not None:
+        if self.transport is not None and not self._giving_up:
             self.transport.close()
+            # Who does not read what was written would keep the socket for ever.
+            self._giving_up = asyncio.get_running_loop().call_later(_LAST_WORDS, self.abort)
 
     def abort(self) -> None:
         """Close at once, whatever was still to be written."""

@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 
-from mysqlproxy.cluster.view import ServerView
+from mysqlproxy.cluster.view import Role, ServerView
 from mysqlproxy.config.schema import Consistency, Strategy
 from mysqlproxy.errors import ProxyError, ServerFault
 from mysqlproxy.gatekeeper.accounts import Account
@@ -27,7 +27,7 @@ from mysqlproxy.protocol.capabilities import STATUS_AUTOCOMMIT
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import Ok, build_err, build_ok
-from mysqlproxy.routing.route import Stay, Why, route
+from mysqlproxy.routing.route import Stay, Why, route, unless_it_writes
 from mysqlproxy.session import commands, faults, lifecycle, settle, transfer, upload
 from mysqlproxy.session.client import Client
 from mysqlproxy.session.login import LoginPackets
@@ -152,6 +152,9 @@ class Session:
         self.request = request
         try:
             server = self.choose(request)
+        except faults.SessionLost as error:
+            faults.end(self, error)
+            return
         except ProxyError as error:
             self.refuse(error)
             return
@@ -174,11 +177,14 @@ class Session:
 
         Raises:
             NoServer: none can take it.
+            SessionLost: the one that must is no longer what it was.
         """
         services = self.services
-        if request.pinned:
+        bound = request.pinned or self.stay.server
+        if bound and faults.is_bound(self, bound) and (request.pinned or bound not in services.view.by_name):
             self.why = Why.KEPT
-            return services.view.by_name[request.pinned]
+            server = services.view.by_name.get(bound) or ServerView(bound, Role.WORKER)  # removed: it drains
+            return unless_it_writes(request.verdict, services.view, server)
         server, self.why = route(
             request.verdict,
             services.view,
@@ -209,7 +215,8 @@ class Session:
                     server = self.choose(request)
                 finally:
                     self.stay.manager_reads = settle.manager_reads(self)
-                connection = await self.connection(server)
+                behind, connection = connection, await self.connection(server)
+                behind.offer()
             await transfer.bind(connection, request)
             if connection.closed:
                 raise ServerFault("Lost connection to server")
@@ -218,10 +225,13 @@ class Session:
             faults.not_sent(self, request, server, error)
             return
         self.task = None
-        if self.services.view.epoch == epoch:
-            self.send(connection, request)
-        else:
-            self.start(request)  # the manager it was routed to may be none any more
+        try:
+            if self.services.view.epoch == epoch:
+                self.send(connection, request)
+            else:
+                self.start(request)  # the manager it was routed to may be none any more
+        except ProxyError as error:
+            self.client_fault(error)
 
     async def connection(self, server: ServerView) -> ServerConnection:
         """A connection of this session to a server, in this session's state.
@@ -232,7 +242,7 @@ class Session:
         name = server.name
         found = self.held.get(name)
         if found is not None:
-            if found.pinging is not None:
+            while found.pinging is not None:
                 await found.claim(asyncio.wait([found.pinging]))
             found = faults.still_valid(self, found)
         if found is None:
@@ -242,7 +252,7 @@ class Session:
             found.was_manager = manager is not None and manager.name == name
             self.held[name] = found
         if self.recall is not None and found.was_manager:
-            await found.claim(self.recall)
+            await found.claim(asyncio.wait([self.recall]))  # the pool ends it, whoever waits
         if found.synced != self.state.version:
             async with asyncio.timeout(self.services.config.limits.connect_timeout):
                 await transfer.bring_up_to_date(self, found)
@@ -276,12 +286,12 @@ class Session:
             self.services.counters.retried("refused_by_worker")
             view = self.services.view
             request.excluded |= {server.name for server in view.servers if server is not view.manager}
+            connection.offer()
             self.start(request)
             return
         settle.settle(self, connection, request)
         self.record(connection, request, now - request.started)
-        if connection.waiting and not connection.keep:
-            connection.wake()
+        connection.offer()
         self.finish()
 
     def leave(self, connection: ServerConnection) -> float:
@@ -351,7 +361,9 @@ class Session:
 
     def connection_taken(self, connection: ServerConnection) -> Callable[[list[bytes]], None] | None:
         """Called by the pool when it takes an idle connection that we have no reason to keep."""
-        self.held.pop(connection.name, None)
+        if self.held.get(connection.name) is not connection:
+            return None
+        del self.held[connection.name]
         if self.stay.last_server == connection.name:
             self.stay.last_server = ""
         if not connection.inserted:
@@ -360,8 +372,9 @@ class Session:
         self.recall = recall
 
         def remember(packets: list[bytes]) -> None:
-            self.state.last_insert_id = transfer.single_number(packets, connection.capabilities)
-            self.recall = None
+            if self.recall is recall:
+                self.state.last_insert_id = transfer.single_number(packets, connection.capabilities)
+                self.recall = None
             recall.set_result(None)
 
         return remember

@@ -17,7 +17,7 @@ from mysqlproxy.pool.keep import IRREPLACEABLE
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
 from mysqlproxy.routing.route import only_session_state
-from mysqlproxy.session import lifecycle
+from mysqlproxy.session import lifecycle, settle
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql.verdict import Kind
 
@@ -41,12 +41,14 @@ def not_sent(session: Session, request: Request, server: ServerView, error: Exce
     """No connection could be had, or not in the session's state: nothing has been sent."""
     if session.gone:
         return
+    for connection in session.held.values():
+        connection.offer()
     fault = error if isinstance(error, ProxyError) else fault_of(error)
     held = session.held.get(server.name)
     if isinstance(error, SessionLost):
-        _end(session, error)
+        end(session, error)
     elif held is not None and held.closed and held.keep & IRREPLACEABLE:
-        _end(session, LOST)
+        end(session, LOST)
     elif _may_ask_elsewhere(session, request, server.name) and not isinstance(fault, TooManyConnections):
         _ask_elsewhere(session, request, server.name)
     elif _may_be_set_elsewhere(session, request, server) and fault.errno == ServerFault.default_errno:
@@ -65,14 +67,15 @@ def server_gone(session: Session) -> None:
     session.held.pop(connection.name, None)
     if session.gone:
         return
+    settle.remember_server(session)
     kept = connection.keep & IRREPLACEABLE
     session.client.upload = None
     if request.relayed:
-        _end(session, None)  # in the middle of an answer there is no room for an error
+        end(session, None)  # in the middle of an answer there is no room for an error
     elif not kept and request.retained and _may_ask_elsewhere(session, request, connection.name):
         _ask_elsewhere(session, request, connection.name)
     elif kept or request.verdict.kind is not Kind.READ:
-        _end(session, LOST)
+        end(session, LOST)
     else:
         session.refuse(LOST)
 
@@ -83,6 +86,7 @@ def idle_connection_lost(session: Session, connection: ServerConnection) -> None
         del session.held[connection.name]
     if session.stay.last_server == connection.name:
         session.stay.last_server = ""
+    settle.remember_server(session)
     if session.gone or session.active is connection:
         return
     if connection.keep & IRREPLACEABLE:
@@ -93,7 +97,7 @@ def idle_connection_lost(session: Session, connection: ServerConnection) -> None
             extra={"session": session.id},
         )
         # No command waits for an answer: closing is what the server itself does when it dies.
-        _end(session, LOST if session.request is not None and not session.request.relayed else None)
+        end(session, LOST if session.request is not None and not session.request.relayed else None)
 
 
 class SessionLost(ServerFault):
@@ -116,6 +120,19 @@ def still_valid(session: Session, connection: ServerConnection) -> ServerConnect
     session.held.pop(connection.name, None)
     connection.close()
     return None
+
+
+def is_bound(session: Session, name: str) -> bool:
+    """Whether what binds the session to the server is still there.
+
+    Raises:
+        SessionLost: it is not, and cannot be replaced.
+    """
+    connection = session.held.get(name)
+    if connection is not None and still_valid(session, connection) is not None:
+        return True
+    settle.remember_server(session)
+    return False
 
 
 def asks_manager_instead(session: Session, errno: int) -> bool:
@@ -163,7 +180,9 @@ def _ask_elsewhere(session: Session, request: Request, failed: str) -> None:
     session.start(request)
 
 
-def _end(session: Session, error: ProxyError | None) -> None:
+def end(session: Session, error: ProxyError | None) -> None:
+    """Close the client, after ``error`` in the place of an answer."""
     if error is not None:
-        session.client.write(frame(build_err(error.errno, error.sqlstate, str(error)), 1))
+        sequence = 1 if session.request is None else session.request.answer_sequence()
+        session.client.write(frame(build_err(error.errno, error.sqlstate, str(error)), sequence))
     lifecycle.close(session)

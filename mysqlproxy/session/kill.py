@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from mysqlproxy.errors import ClientFault, PolicyDenied, ProxyError
+from mysqlproxy.pool.connection import fault_of
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
 from mysqlproxy.session import lifecycle
@@ -41,9 +42,9 @@ async def _kill(session: Session, target: KillTarget, number: int) -> None:
             await asyncio.wait([session.services.pools.kill(victim.active)])
         if target is KillTarget.CONNECTION and not victim.gone:
             end_victim(victim)
-    except ProxyError as error:
+    except (ProxyError, TimeoutError) as error:
         session.task = None
-        session.refuse(error)
+        session.refuse(error if isinstance(error, ProxyError) else fault_of(error))
         return
     session.task = None
     if not session.gone:
@@ -66,5 +67,6 @@ async def _ask_server(session: Session, victim: Session, number: int) -> None:
 def end_victim(victim: Session) -> None:
     """Close another session; if it waits for an answer of which nothing has come, it is told why."""
     if victim.active is not None and victim.request is not None and not victim.request.relayed:
-        victim.client.write(frame(build_err(_KILLED.errno, _KILLED.sqlstate, str(_KILLED)), 1))
+        sequence = victim.request.answer_sequence()
+        victim.client.write(frame(build_err(_KILLED.errno, _KILLED.sqlstate, str(_KILLED)), sequence))
     lifecycle.close(victim)

@@ -51,6 +51,9 @@ _STANDING = (
     | STATUS_IN_TRANS_READONLY
     | STATUS_ANSI_QUOTES
 )
+# What prepares or resets a statement has none of the effects of its execution.
+_ABOUT_A_STATEMENT = frozenset((Command.STMT_PREPARE, Command.STMT_RESET))
+_NOTHING = Verdict(Kind.OTHER, ("executes nothing",))
 _PLAIN = Effect.DDL | Effect.INSERT | Effect.SCHEMA | Effect.VARIABLES | Effect.TRANSACTION
 
 # What MariaDB's trackers leave out of SET NAMES x COLLATE y; in any other position a COLLATE cannot be told.
@@ -62,7 +65,7 @@ _SET_NAMES = re.compile(
 
 def settle(session: Session, connection: ServerConnection, request: Request) -> None:
     walker = connection.walker
-    verdict = request.verdict
+    verdict = _NOTHING if request.code in _ABOUT_A_STATEMENT else request.verdict
     status = walker.status  # an ERR has none: what was open before is taken to be open still
     if (
         not walker.session_state
@@ -79,8 +82,8 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     connection.status = status
     session.status = status & _STANDING
     if walker.session_state or verdict.effects & Effect.VARIABLES:
-        _learn_state(session, connection, request)
-    _learn_position(session, verdict, walker, status)
+        _learn_state(session, connection, request, verdict)
+    _learn_position(session, connection, verdict, status)
     connection.keep = _keep(connection, verdict, walker, status)
     if verdict.effects & Effect.INSERT or walker.last_insert_id:
         connection.inserted = True
@@ -91,7 +94,7 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     _remember_stay(session, connection)
 
 
-def _learn_state(session: Session, connection: ServerConnection, request: Request) -> None:
+def _learn_state(session: Session, connection: ServerConnection, request: Request, verdict: Verdict) -> None:
     state = session.state
     before = state.version
     try:
@@ -99,8 +102,9 @@ def _learn_state(session: Session, connection: ServerConnection, request: Reques
             state.learn(change, connection.mariadb)
     except (MalformedPacket, ValueError):
         state.uncarried = "a tracker's report that is not understood"
-    if request.verdict.effects & Effect.VARIABLES and connection.mariadb and _COLLATE.search(request.raw):
-        named = _SET_NAMES.search(request.raw[5:])
+    text = request.raw[5:] if request.prepared is None else request.prepared.request[1:]
+    if verdict.effects & Effect.VARIABLES and connection.mariadb and _COLLATE.search(text):
+        named = _SET_NAMES.search(text)
         if named is not None and not connection.walker.errno:
             state.set_variable("collation_connection", named[1].decode())
         else:
@@ -113,21 +117,34 @@ def _learn_state(session: Session, connection: ServerConnection, request: Reques
         session.context_changed()
 
 
-def _learn_position(session: Session, verdict: Verdict, walker: ResponseWalker, status: int) -> None:
+def _learn_position(session: Session, connection: ServerConnection, verdict: Verdict, status: int) -> None:
     """Keep track of what this session wrote; where nobody tells, the manager reads until somebody does."""
-    state = session.state
-    told = state.written
-    if told != session.written_before:  # this answer brought a GTID
-        session.written_before = told
+    state, walker = session.state, connection.walker
+    in_transaction = bool(status & STATUS_IN_TRANS)
+    writes = verdict.kind is Kind.WRITE
+    if state.written != session.written_before:  # this answer brought a GTID
+        session.written_before = state.written
+        if writes and verdict.statements > 1 and (walker.errno or walker.result_sets):
+            state.position_unknown = True  # of one statement of several; an ERR and an EOF tell none
         return
-    if verdict.kind is not Kind.WRITE:
-        if verdict.effects & Effect.TRANSACTION and not status & STATUS_IN_TRANS and state.wrote:
-            state.wrote = False
-            state.position_unknown = "ROLLBACK" not in verdict.digest[:8].upper() or bool(walker.errno)
+    if state.wrote and not in_transaction and connection.was_manager:
+        # It has ended, perhaps by a statement that commits on the way (LOCK TABLES, a DDL that failed).
+        state.wrote = False
+        if walker.errno or walker.warnings or verdict.digest[:8].upper() != "ROLLBACK":
+            state.position_unknown = True
+    if (
+        walker.errno
+        and state.wrote
+        and verdict.effects & (Effect.DDL | Effect.TABLE_LOCK | Effect.TRANSACTION)
+    ):
+        state.position_unknown = True  # it may have committed before it failed
+    if not writes:
+        if verdict.digest[:3].upper() == "XA " and not in_transaction and not walker.errno:
+            state.position_unknown = True  # XA COMMIT may end what another session wrote
         return
     if not (walker.affected_rows or walker.errno or walker.result_sets or verdict.effects & Effect.DDL):
         return  # it changed nothing, so there is no GTID to be told
-    if status & STATUS_IN_TRANS:
+    if in_transaction:
         state.wrote = True  # COMMIT will tell
     else:
         state.position_unknown = True
@@ -177,13 +194,17 @@ def _learn_prepared(session: Session, connection: ServerConnection, request: Req
 def _remember_stay(session: Session, connection: ServerConnection) -> None:
     stay = session.stay
     stay.last_server = connection.name
-    stay.server = next((name for name, held in session.held.items() if held.keep & STAY), "")
+    remember_server(session)
     stay.manager_reads = manager_reads(session)
-    in_transaction = bool(connection.keep & Keep.TRANSACTION)
-    if not in_transaction:
+    if not any(held.keep & Keep.TRANSACTION for held in session.held.values()):
         session.transaction_since = 0.0
     elif not session.transaction_since:
         session.transaction_since = session.since
+
+
+def remember_server(session: Session) -> None:
+    """Which server's connection the session must stay on, of those it still has."""
+    session.stay.server = next((name for name, held in session.held.items() if held.keep & STAY), "")
 
 
 def manager_reads(session: Session) -> Why | None:

@@ -89,6 +89,7 @@ class SessionState:
         self.option = None
         self.uncarried = ""
         self.last_insert_id = None
+        self.wrote = False  # rolled back
         self.version += 1
 
     def learn(self, change: Change, mariadb: bool) -> bool:

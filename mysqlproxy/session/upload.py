@@ -27,6 +27,7 @@ def begin(session: Session, connection: ServerConnection) -> None:
     early = session.client.reader.take_rest()
     if early:
         upload.feed(early)
+    session.client.pump()  # reading may have been paused by what came early
 
 
 class Upload:
