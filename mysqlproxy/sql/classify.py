@@ -68,6 +68,9 @@ def _verdict(
     if not cacheable and text is not None and context is not None:
         kill, files, spans = _from_text(text, context)
     kind = worst(finding.kind for finding in findings)
+    needs = _needs(findings)
+    if kind is Kind.WRITE and needs is Needs.MANAGER:
+        needs = Needs.ANY  # a write goes there anyway
     deciding = next(finding for finding in findings if finding.kind is kind)
     reasons = list(dict.fromkeys(deciding.reasons + [r for finding in findings for r in finding.reasons]))
     return Verdict(
@@ -77,7 +80,7 @@ def _verdict(
         tables=tuple(sorted(set().union(*(finding.tables for finding in findings)))),
         functions=tuple(sorted(set().union(*(finding.functions for finding in findings)))),
         effects=_effects(findings),
-        needs=_needs(findings),
+        needs=needs,
         statements=len(findings) if statements is None else statements,
         kill=kill,
         local_files=files,

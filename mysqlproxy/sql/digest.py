@@ -68,16 +68,7 @@ def _normaliser(ansi_quotes: bool, no_backslash_escapes: bool) -> Callable[[byte
     # was.
     alternatives = (
         (rb"'?'", rb"(?<=')" + single + rb"'"),
-        (
-            rb"?",
-            rb"(?<=[0-9])(?:(?<!"
-            + word
-            + digit
-            + rb")|(?<=[^"
-            + WORD_CLASS
-            + rb"@`\"]\.[0-9]))"
-            + NUMBER_TAIL,
-        ),
+        (rb"?", rb"(?<=[0-9])(?<!" + word + digit + rb")" + NUMBER_TAIL),
         (b"", rb"(?<=`)[^`]*+(?:``[^`]*+)*+`"),
         (rb"(...)", rb"(?<=\()(?:" + any_in + rb")" + items),
         (
@@ -95,6 +86,11 @@ def _normaliser(ansi_quotes: bool, no_backslash_escapes: bool) -> Callable[[byte
             + rb")*+",
         ),
         (rb" ", rb"(?<=[\x09-\x0d])" + GAP + rb"*+"),
+        # .5 becomes .? and ends where its digits do; not so t.5, which is a name.
+        (
+            rb"?",
+            rb"(?:(?<=[^" + WORD_CLASS + rb"@`\"]\.[0-9])|(?<=\A\.[0-9]))[0-9]*+(?:[eE][+-]?[0-9]++)?+",
+        ),
         # A sign belongs to the number where no operand stands before it. The space that may stand there
         # stays.
         (rb"?", rb"(?<=-)(?:(?<=[=(,<>]-)|(?<=[=(,<>]\x20-))(?=[0-9])[0-9]" + NUMBER_TAIL),

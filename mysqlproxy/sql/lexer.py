@@ -112,10 +112,10 @@ def _lexer(gap: bytes, string: bytes, number: bytes, ansi_quotes: bool) -> Lexer
         name += rb'|"[^"]*+(?:""[^"]*+)*+"'
     word = rb"[" + WORD_CLASS + rb"]++"
     pattern = re.compile(
-        rb"(?P<gap>" + gap + rb")?+(?:(/\*(?:[!+]|[Mm]!)?|\*/)"
+        rb"(?P<gap>" + gap + rb")?+(?:(/\*(?:[!+]|[Mm]!)?|\*/(?!\*))"
         rb"|(" + name + rb")"
         rb"|(" + string + rb")"
-        rb"|((?:(?<![" + WORD_CLASS + rb"`\"]\.))(?:" + number + rb"))"
+        rb"|((?:(?<![" + WORD_CLASS + rb"`\"]\.)(?<!@))(?:" + number + rb"))"
         rb"|(" + word + rb")"
         rb"|(\.\.\.|" + _OPERATORS + rb")"
         rb"|(.)|\Z)",

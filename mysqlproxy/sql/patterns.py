@@ -37,7 +37,7 @@ NUMBER_TAIL = (
     rb"|[0-9]*+(?:\.[0-9]*+(?:[eE][+-]?[0-9]++)?+|[eE][+-]?[0-9]++|(?![" + WORD_CLASS + rb"])))"
 )
 
-NUMBER = rb"(?:[0-9]" + NUMBER_TAIL + rb"|\.[0-9]++(?:[eE][+-]?[0-9]++)?+)"
+NUMBER = rb"(?:[0-9]" + NUMBER_TAIL + rb"|(?<![" + WORD_CLASS + rb"`\"])\.[0-9]++(?:[eE][+-]?[0-9]++)?+)"
 
 
 def quoted(quote: bytes, backslash: bool) -> bytes:

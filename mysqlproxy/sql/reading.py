@@ -9,25 +9,24 @@ tokens back as text, with the literals replaced, so that where its own lexer dis
 
 from __future__ import annotations
 
-import logging
-
 from sqlglot import exp
-from sqlglot.dialects.dialect import Dialect
 
-from mysqlproxy.sql import calls, nodes, schemas
+from mysqlproxy.sql import calls, nodes, parsing, schemas
 from mysqlproxy.sql.finding import Finding, Tokens, word
 from mysqlproxy.sql.lexer import Token, TokenKind, measure
 from mysqlproxy.sql.verdict import Kind, Needs, SqlContext
+from mysqlproxy.sql.words import words
 
 MAX_TOKENS = 4000
 MAX_DEPTH = 100
 
+# No expression and no query begins with one of these: where a parenthesis does, nothing is worth parsing.
+_NEVER_FIRST = words(
+    """UNION EXCEPT INTERSECT FROM WHERE HAVING LIMIT AND OR XOR AS ON JOIN IN LIKE BETWEEN IS DIV
+    THEN ELSE WHEN END = < > <= >= <> != , . / % ^ | & || &&"""
+)
+
 LEADS = frozenset({"(", "SELECT", "WITH", "TABLE", "VALUES"})
-
-# It warns with the statement's text.
-logging.getLogger("sqlglot").disabled = True
-
-_MYSQL = Dialect.get_or_raise("mysql")
 
 
 def judge(tokens: Tokens, context: SqlContext, parse: bool) -> Finding:
@@ -40,6 +39,9 @@ def judge(tokens: Tokens, context: SqlContext, parse: bool) -> Finding:
     if finding.kind is Kind.WRITE:
         return finding
     size = measure(tokens)
+    if any(word(tokens, i) in _NEVER_FIRST for i, t in enumerate(tokens, 1) if t.upper == "("):
+        finding.raise_to(Kind.WRITE, "is not understood")
+        return finding
     if not parse or size.tokens > MAX_TOKENS or size.depth > MAX_DEPTH:
         finding.raise_to(Kind.WRITE, "too large to be parsed")
         return finding
@@ -50,17 +52,16 @@ def judge(tokens: Tokens, context: SqlContext, parse: bool) -> Finding:
 
 
 def _look_into(tokens: Tokens, finding: Finding, context: SqlContext) -> None:
-    try:
-        trees = _MYSQL.parse(render(tokens))
-        tree = trees[0] if len(trees) == 1 else None
-    except Exception:  # ParseError, TokenError, RecursionError and its own bugs: all mean the same here
-        tree = None
+    tree = parsing.parse(render(tokens), len(tokens))
     if not isinstance(tree, nodes.QUERIES):
         finding.raise_to(Kind.WRITE, "is not understood")
         return
     for node in tree.walk():
         if not nodes.allowed(node):
             finding.raise_to(Kind.WRITE, f"has a part that is not understood ({type(node).__name__})")
+            return
+        if isinstance(node, exp.Select) and not node.expressions:
+            finding.raise_to(Kind.WRITE, "is not understood")
             return
         if isinstance(node, exp.Table):
             _table(node, finding, context)
@@ -127,15 +128,47 @@ def _verb_after_with(tokens: Tokens) -> str:
     return ""
 
 
+_JOIN_WORDS = frozenset({"NATURAL", "INNER", "CROSS", "LEFT", "RIGHT", "OUTER", "FULL"})
+_JOIN_SELECT_OPTIONS = frozenset(
+    {"SELECT", "ALL", "DISTINCT", "DISTINCTROW", "HIGH_PRIORITY", "SQL_CALC_FOUND_ROWS", "SQL_NO_CACHE"}
+)
+
+
+def _join(tokens: Tokens, index: int) -> str | None:
+    """The piece for a word of a join; None for all other words.
+
+    Every join becomes a CROSS JOIN, ON and USING stay: the same tables and expressions. Other joins make
+    sqlglot try what follows twice when they have no ON, which for n of them takes 2**n steps.
+    """
+    before = word(tokens, index - 1)
+    if before == ".":
+        return None
+    upper = tokens[index].upper
+    if upper == "JOIN":
+        return None if before == "FOR" else "CROSS JOIN"
+    if upper == "STRAIGHT_JOIN":
+        return None if before in _JOIN_SELECT_OPTIONS else "CROSS JOIN"
+    if upper in _JOIN_WORDS:
+        while word(tokens, index) in _JOIN_WORDS:
+            index += 1
+        return "" if word(tokens, index) == "JOIN" else None
+    return None
+
+
 def render(tokens: Tokens) -> str:
     """The tokens as text for sqlglot: literals replaced, names that it might read differently in backticks."""
     parts: list[str] = []
     glue = True
     rows = word(tokens, 0) == "VALUES"
-    depth = 0
+    depth = after_variable = 0
     for index, token in enumerate(tokens):
         kind, upper = token.kind, token.upper
-        piece = _piece(tokens, index, token)
+        if index < after_variable:
+            continue
+        if upper in {"@", "@@"}:
+            piece, after_variable = "1", _end_of_variable(tokens, index)
+        else:
+            piece = _piece(tokens, index, token)
         if not piece:
             continue
         if upper == "(":
@@ -149,8 +182,16 @@ def render(tokens: Tokens) -> str:
             parts.append(piece)
         else:
             parts.append(" " + piece)
-        glue = upper in {".", "@@"}
+        glue = upper == "."
     return "".join(parts)
+
+
+def _end_of_variable(tokens: Tokens, index: int) -> int:
+    """Where a variable that begins with @ or @@ ends; its name may hold dots."""
+    index += 2
+    while word(tokens, index) == ".":
+        index += 2
+    return index
 
 
 def _piece(tokens: Tokens, index: int, token: Token) -> str:
@@ -164,6 +205,9 @@ def _piece(tokens: Tokens, index: int, token: Token) -> str:
         text = token.text
         if text[0] == "_" and index + 1 < len(tokens) and tokens[index + 1].kind in _LITERALS:
             return ""  # _utf8'a' is a string
+        join = _join(tokens, index)
+        if join is not None:
+            return join
         return f"`{text}`" if text[0].isdigit() or not text.isascii() else text
     if kind is TokenKind.QUOTED:
         return "`" + token.text.replace("`", "``") + "`"

@@ -31,7 +31,7 @@ def judge(tokens: Tokens, context: SqlContext) -> Finding:
     else:
         for assignment in _split(tokens[1:]):
             finding.effects |= _assignment(assignment)
-        _values(tokens, finding, context)
+            _value(assignment, finding, context)
     return finding
 
 
@@ -77,13 +77,12 @@ def _assignment(tokens: Tokens) -> Effect:
     return variables.effect_of_setting(name, scope in _SESSION)
 
 
-def _values(tokens: Tokens, finding: Finding, context: SqlContext) -> None:
-    """What the expressions behind the equals signs do. Reading variables there needs no connection: SET has
-    its own.
-    """
-    values = Finding(kind=Kind.OTHER)
-    calls.scan(tokens, values, context, start=1)
-    finding.effects |= values.effects
-    finding.functions |= values.functions
-    if values.kind is Kind.WRITE:
-        finding.raise_to(Kind.WRITE, values.reasons[0])
+def _value(tokens: Tokens, finding: Finding, context: SqlContext) -> None:
+    """What the expression behind the equals sign does. That it reads variables needs no other connection."""
+    equals = next((i for i, token in enumerate(tokens) if token.upper in {"=", ":="}), -1)
+    value = Finding(kind=Kind.OTHER)
+    calls.scan(tokens, value, context, start=equals + 1)
+    finding.effects |= value.effects
+    finding.functions |= value.functions
+    if value.kind is Kind.WRITE:
+        finding.raise_to(Kind.WRITE, value.reasons[0])

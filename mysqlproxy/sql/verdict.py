@@ -1,6 +1,7 @@
 """The verdict: what one text of SQL does, decided once per digest and then only read.
 
-Made by ``sql.classify``; read by the session engine (routing, state) and by ``explain``. A value; never changed.
+Made by ``sql.classify``; read by the session engine (routing, state) and by ``explain``. A value; never
+changed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ class Kind(Enum):
 
 
 class Effect(IntFlag):
-    """What the statement leaves behind in its connection, beyond data; a union over all statements of the text."""
+    """What the statement leaves behind in its connection, beyond data; a union over all statements of the
+    text.
+    """
 
     NONE = 0
     DDL = 1  # changes the schema: names may mean something else now
@@ -58,7 +61,9 @@ class KillTarget(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """KILL [HARD|SOFT] [CONNECTION|QUERY] id, of one literal id (KILL QUERY ID and KILL USER: ``id`` is None)."""
+    """KILL [HARD|SOFT] [CONNECTION|QUERY] id, of one literal id (KILL QUERY ID and KILL USER: ``id`` is
+    None).
+    """
 
     target: KillTarget
     id: int | None
@@ -77,9 +82,10 @@ class Verdict:
         statements: how many statements the text holds (multi-statements).
         kill: set when the text is exactly one KILL of the form we handle.
         local_files: names in LOAD DATA LOCAL INFILE (decoded bytes), the only files a server may ask for.
-        connection_ids: spans (start, end, whole_item) of CONNECTION_ID() calls or @@pseudo_thread_id in the text,
-            as byte offsets; ``whole_item`` tells that the call alone is a select item without alias, so that the
-            replacement must keep its name. Offsets are per text: such texts are never cached by digest.
+        connection_ids: spans (start, end, whole_item) of CONNECTION_ID() calls or @@pseudo_thread_id in the
+            text, as byte offsets; ``whole_item`` tells that the call alone is a select item without alias,
+            so that the replacement must keep its name. Offsets are per text: such texts are never cached by
+            digest.
         cacheable: equal digest (in an equal context) means an equal verdict.
     """
 
