@@ -21,6 +21,7 @@ from mysqlproxy.pool.pool import ServerPool
 
 log = logging.getLogger("mysqlproxy.pool")
 
+_LAST_KILLS = 2.0  # seconds for them when the daemon ends
 _KILLS_AT_ONCE = 16  # beyond max_connections: a full server must still be able to lose a statement
 
 
@@ -51,6 +52,7 @@ class Pools:
         self._on_wait = on_wait
         self._on_wait_in_vain = on_wait_in_vain
         self._kills = asyncio.Semaphore(_KILLS_AT_ONCE)
+        self._killing: set[asyncio.Task[None]] = set()
 
     def __getitem__(self, name: str) -> ServerPool:
         try:
@@ -130,6 +132,8 @@ class Pools:
         """
         task = self._tasks.start(self._kill(connection, then_drop), f"kill on {connection.name}")
         connection.pinging = task
+        self._killing.add(task)
+        task.add_done_callback(self._killing.discard)
         return task
 
     async def _kill(self, connection: ServerConnection, then_drop: bool) -> None:
@@ -169,7 +173,9 @@ class Pools:
                 connection.pinging = before if before is not None and not before.done() else None
 
     async def close(self) -> None:
-        """Drop everything; awaits what is under way."""
+        """Drop everything; awaits what is under way. Statements that nobody waits for are still killed."""
+        if self._killing:
+            await asyncio.wait(self._killing, timeout=_LAST_KILLS)
         await self._tasks.close(timeout=2.0)
         for pool in self._pools.values():
             pool.shut()
