@@ -115,8 +115,12 @@ def only_session_state(verdict: Verdict) -> bool:
 
 
 def unless_it_writes(verdict: Verdict, view: ClusterView, server: ServerView) -> ServerView:
-    """What binds a session to a server never brings a write, or a variable that must live on the manager, there."""
-    if server is not view.manager and (verdict.kind is Kind.WRITE or verdict.effects & Effect.USER_VARIABLES):
+    """What binds a session to a server brings no write, nor a variable that must live on the manager, to a worker.
+
+    A manager that is drained is still writable: what is open there may end.
+    """
+    writes = verdict.kind is Kind.WRITE or verdict.effects & Effect.USER_VARIABLES
+    if writes and server is not view.manager and not server.writable:
         raise NoServer(f"this statement needs the manager, and the session's state is on {server.name}")
     return server
 
