@@ -23,12 +23,14 @@ class Relay:
 
     Attributes:
         bytes_per_second: of the client's bytes towards the server; None for no limit. May be changed at any time.
+        instead: given what a client sent, the answer that the server never gave, or None to pass it on.
     """
 
     def __init__(self, server_port: int, rewrite: Rewrite | None, port: int) -> None:
         self._server_port = server_port
         self._rewrite = rewrite
         self.bytes_per_second: float | None = None
+        self.instead: Callable[[bytes], bytes | None] = lambda data: None
         self.port = port
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,16 +44,21 @@ class Relay:
                         payload = self._rewrite(parse_greeting(payload)).build()
                     writer.write(frame(payload))
                 await asyncio.gather(
-                    self._pass(reader, downstream, True), self._pass(upstream, writer, False)
+                    self._pass(reader, downstream, writer), self._pass(upstream, writer, None)
                 )
             finally:
                 downstream.close()
                 writer.close()
 
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, slow: bool) -> None:
+    async def _pass(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, back: asyncio.StreamWriter | None
+    ) -> None:
         while data := await source.read(_CHUNK):
-            if slow and self.bytes_per_second:
+            if back is not None and self.bytes_per_second:
                 await asyncio.sleep(len(data) / self.bytes_per_second)
+            if back is not None and (answer := self.instead(data)) is not None:
+                back.write(answer)
+                continue
             sink.write(data)
             await sink.drain()
         sink.close()
