@@ -60,12 +60,11 @@ def running(server: LocalServer, text: str) -> list[int]:
 
 def await_running(cluster: LocalCluster, text: str) -> LocalServer:
     """The server that runs a client's statement with ``text``, once it does."""
-    return eventually(
-        lambda: next(
-            (server for server in cluster.servers if server.running and running(server, text)), None
-        ),
-        what=f"a server that runs {text}",
-    )
+
+    def found() -> list[LocalServer]:
+        return [server for server in cluster.servers if server.running and running(server, text)]
+
+    return eventually(found, what=f"a server that runs {text}")[0]
 
 
 def threads(server: LocalServer) -> list[int]:
@@ -92,7 +91,8 @@ def ask(connection: pymysql.Connection[Any], sql: str) -> tuple[tuple[Any, ...],
     """Run one statement; its rows."""
     with connection.cursor() as cursor:
         cursor.execute(sql)
-        return cursor.fetchall()
+        rows: tuple[tuple[Any, ...], ...] = cursor.fetchall()
+        return rows
 
 
 class Meanwhile:

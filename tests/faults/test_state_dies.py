@@ -65,12 +65,12 @@ class TestACursor:
             worker.kill()
         else:
             worker.pause()  # the fetch is on its way when it dies
-            client._sock.settimeout(20)  # type: ignore[attr-defined]
-            client._execute_command(0x1C, statement.to_bytes(4, "little") + b"\x0a\0\0\0")  # type: ignore[attr-defined]
+            client._sock.settimeout(20)
+            client._execute_command(0x1C, statement.to_bytes(4, "little") + b"\x0a\0\0\0")
             worker.kill()
         with pytest.raises(pymysql.OperationalError):
             if running:
-                client._read_packet()  # type: ignore[attr-defined]
+                client._read_packet()
             else:
                 binary.fetch(statement, 10)
         with pytest.raises(pymysql.MySQLError):
@@ -115,7 +115,7 @@ class TestWhatCanBeReplayed:
     def test_a_pools_reset_frees_a_client_of_what_it_had(self, cluster: LocalCluster, daemon: Daemon) -> None:
         client = daemon.connect(database="app")
         ask(client, "CREATE TEMPORARY TABLE mine (a INT)")
-        client._execute_command(0x1F, b"")  # type: ignore[attr-defined]  # COM_RESET_CONNECTION
-        client._read_packet()  # type: ignore[attr-defined]
+        client._execute_command(0x1F, b"")  # COM_RESET_CONNECTION
+        client._read_packet()
         cluster.manager.kill()
         assert ask(client, "SELECT a FROM t") == ((1,),)
