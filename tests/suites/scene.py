@@ -1,0 +1,87 @@
+"""What the suites run against: a local cluster and the daemon in front, with accounts that may do nearly all.
+
+The accounts lack the right to write on a read-only server, so that a write that the daemon sends to a worker is
+refused there instead of passing unnoticed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mysqlproxy.demo.daemon import Daemon, cluster_config
+from mysqlproxy.demo.local import LocalCluster, free_port
+
+ACCOUNT = "suites"
+STRONG_ACCOUNT = "suites_strong"  # its reads see what any client wrote
+SCHEMAS = ("test", "test_schema", "test_schema_2")  # those that SQLAlchemy's tests expect
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The cluster, the daemon, and the accounts' password on both."""
+
+    cluster: LocalCluster
+    daemon: Daemon
+    password: str
+
+    def port(self, way: str) -> int:
+        """Where a suite connects to: ``direct`` is the manager, ``proxy`` the daemon."""
+        return self.cluster.manager.port if way == "direct" else self.daemon.port
+
+    def clear(self) -> None:
+        """Empty schemas for the next run; whatever else the last one left is dropped."""
+        manager = self.cluster.manager
+        kept = {"mysql", "sys", "information_schema", "performance_schema", "app"}
+        for name in (row["Database"] for row in manager.query("SHOW DATABASES")):
+            if name not in kept:
+                manager.query(f"DROP DATABASE `{name}`")
+        for name in SCHEMAS:
+            manager.query(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+        self.cluster.wait_in_sync(60)
+
+    def wrong_writes(self) -> list[str]:
+        """Workers that hold a transaction that did not come from the manager, or that stopped replicating."""
+        manager = self.cluster.manager
+        wrong = []
+        for worker in self.cluster.workers:
+            state = str(worker.value("SELECT @@gtid_binlog_state"))
+            origins = {gtid.split("-")[1] for gtid in state.split(",") if gtid}
+            if origins - {str(manager.server_id)} or not worker.replicating():
+                wrong.append(f"{worker.name}: {state}")
+        return wrong
+
+
+@contextmanager
+def open_scene(directory: Path) -> Iterator[Scene]:
+    """Start it, with strategy random over two workers and read_consistency session."""
+    password = secrets.token_urlsafe(18)
+    with LocalCluster(directory / "cluster", options={"max_connections": "300"}) as cluster:
+        for account in (ACCOUNT, STRONG_ACCOUNT):
+            cluster.manager.query(f"CREATE USER {account}@'%' IDENTIFIED BY '{password}'")
+            cluster.manager.query(f"GRANT ALL PRIVILEGES ON *.* TO {account}@'%' WITH GRANT OPTION")
+            cluster.manager.query(f"REVOKE READ_ONLY ADMIN ON *.* FROM {account}@'%'")
+        cluster.wait_in_sync()
+        used = {server.port for server in cluster.servers}
+        port = free_port(used)
+        config = cluster_config(cluster, port, free_port(used | {port}))
+        config["routing"] = {"strategy": "random", "read_consistency": "session"}
+        config["users"] = [
+            {"name": ACCOUNT, "password": password},
+            {"name": STRONG_ACCOUNT, "password": password, "read_consistency": "strong"},
+        ]
+        folder = directory / "daemon"
+        folder.mkdir()
+        daemon = Daemon(folder, config)
+        daemon.start()
+        try:
+            daemon.wait_for(
+                lambda: daemon.metrics().total("mysqlproxy_server_up") == len(cluster.servers),
+                "the daemon sees all servers",
+            )
+            yield Scene(cluster, daemon, password)
+        finally:
+            daemon.stop()
