@@ -67,7 +67,7 @@ def _fail(session: Session, error: ProxyError, result: str, reason: str = "") ->
         "login %s from %s: %s",
         result,
         "unix socket" if peer is None else peer,
-        reason or error,
+        f"{error}: {reason}" if reason and reason != str(error) else error,
         extra={"session": session.id},
     )
     session.client.write(frame(build_err(error.errno, error.sqlstate, str(error)), packets.sequence))
