@@ -2,7 +2,8 @@
 ``sql.classifier``.
 
 The servers' lexer goes by characters, ours by bytes. The two agree for ASCII, for UTF-8 (no byte of a
-multi-byte character is below 0x80) and for the single-byte sets inside of quotes. They do not for sets
+multi-byte character is below 0x80, and inside of quotes the servers step over a byte that begins no character;
+drivers put binary values there) and for the single-byte sets inside of quotes. They do not for sets
 whose second byte may be a backslash or a quote (sjis, cp932, big5, gbk, gb18030), and nobody knows for sets
 that are not named here. See https://dev.mysql.com/doc/refman/8.4/en/charset-charsets.html.
 """
@@ -30,19 +31,19 @@ def unreadable(text: bytes, charset: str) -> str:
         return "holds a NUL byte"
     if charset in NOT_ASCII:
         return "is in a character set that does not extend ASCII"
-    if text.isascii():
-        return ""
-    if charset in UTF8:
-        try:
-            text.decode("utf-8")
-        except UnicodeDecodeError:
-            return "holds bytes that are not valid in its character set"
-        return ""
-    if charset in SINGLE_BYTE:
+    if charset in UTF8 or charset in SINGLE_BYTE or text.isascii():
         return ""
     return "holds multi-byte characters in which a quote may hide"
 
 
 def names_readable(digest: bytes, charset: str) -> bool:
-    """Whether what is left outside of string literals can be read: UTF-8, or ASCII alone."""
-    return digest.isascii() or charset in UTF8
+    """Whether what is left outside of string literals can be read: valid UTF-8, or ASCII alone."""
+    if digest.isascii():
+        return True
+    if charset not in UTF8:
+        return False
+    try:
+        digest.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

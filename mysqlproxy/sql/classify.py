@@ -13,10 +13,11 @@ from mysqlproxy.sql.digest import MAX_TEXT, is_special, normaliser, shown
 from mysqlproxy.sql.finding import Finding, Tokens, simple, stronger, worst
 from mysqlproxy.sql.lexer import digest_lexer, text_lexer
 from mysqlproxy.sql.patterns import GAP
+from mysqlproxy.sql.unquoted import MAX_UNQUOTED, unquoter
 from mysqlproxy.sql.verdict import Effect, Kill, Kind, Needs, SqlContext, Verdict
 
 MAX_NORMALISED = 256 * 1024
-"""Bytes; of a longer text only the first word is read."""
+"""Bytes; of a longer text only the first word is read, and marks outside of its strings."""
 
 _FIRST_WORD = re.compile(GAP + rb"{0,64}+([A-Za-z]++)")
 _MAY_SET_ID = frozenset({b"INSERT", b"REPLACE", b"LOAD"})
@@ -134,10 +135,17 @@ def _large(text: bytes, context: SqlContext) -> Verdict:
                 finding.cacheable = False
                 finding.raise_to(Kind.WRITE, "too large to be parsed")
             return _verdict(findings, shown(digest), text, context)
-    finding = simple(Kind.WRITE, "too large to be parsed", _effects_unread(text))
+    finding = simple(Kind.WRITE, "too large to be parsed", _effects_unread(_bare(text, context)))
     finding.cacheable = False
     lead = _FIRST_WORD.match(text, 0, 4096)
     return _verdict([finding], lead[1].decode("ascii").upper() + " ..." if lead else "...")
+
+
+def _bare(text: bytes, context: SqlContext) -> bytes:
+    """The text without its strings, where they can be told."""
+    if len(text) > MAX_UNQUOTED or charsets.unreadable(text, context.charset):
+        return text
+    return unquoter(context.ansi_quotes, context.no_backslash_escapes)(text)
 
 
 def _effects_unread(text: bytes) -> Effect:

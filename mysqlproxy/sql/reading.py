@@ -57,7 +57,7 @@ def _look_into(tokens: Tokens, finding: Finding, context: SqlContext) -> None:
         finding.raise_to(Kind.WRITE, "is not understood")
         return
     for node in tree.walk():
-        if not nodes.allowed(node):
+        if not nodes.allowed(node) or _json_table_outside_from(node):
             finding.raise_to(Kind.WRITE, f"has a part that is not understood ({type(node).__name__})")
             return
         if isinstance(node, exp.Select) and not node.expressions:
@@ -65,6 +65,13 @@ def _look_into(tokens: Tokens, finding: Finding, context: SqlContext) -> None:
             return
         if isinstance(node, exp.Table):
             _table(node, finding, context)
+
+
+def _json_table_outside_from(node: exp.Expr) -> bool:
+    """As a function JSON_TABLE would be a stored one."""
+    if isinstance(node, exp.JSONTable):
+        return not isinstance(node.parent, exp.Table)
+    return isinstance(node, exp.Anonymous) and node.name.upper() == "JSON_TABLE"
 
 
 def _table(node: exp.Table, finding: Finding, context: SqlContext) -> None:

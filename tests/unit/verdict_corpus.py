@@ -101,9 +101,10 @@ PLAIN_READS = [
         "SELECT c COLLATE utf8mb4_bin, BINARY c FROM t",
         "SELECT NOW(), CURDATE(), CURRENT_TIMESTAMP, UTC_TIMESTAMP(), NOW(6), UNIX_TIMESTAMP()",
         "SELECT DATE_ADD(NOW(), INTERVAL 1 DAY), NOW() - INTERVAL 1 HOUR, DATE '2024-01-01'",
-        "SELECT EXTRACT(YEAR FROM NOW()), TRIM(LEADING 'x' FROM 'xa'), SUBSTRING('abc' FROM 2 FOR 1), POSITION('b' IN 'abc')",
+        "SELECT EXTRACT(YEAR FROM NOW()), TRIM(LEADING 'x' FROM 'xa'), SUBSTRING('abc' FROM 2 FOR 1)",
+        "SELECT POSITION('b' IN 'abc')",
         "SELECT DATE_FORMAT(NOW(), '%Y-%m-%d'), STR_TO_DATE('2024', '%Y'), TIMESTAMPDIFF(SECOND, NOW(), NOW())",
-        "SELECT CONCAT('a', 'b'), UPPER('a'), LENGTH('a'), MD5('a'), SHA2('a', 256), HEX('a'), REPLACE('a', 'a', 'b')",
+        "SELECT CONCAT('a', 'b'), UPPER('a'), LENGTH('a'), SHA2('a', 256), HEX('a'), REPLACE('a', 'a', 'b')",
         "SELECT UUID(), RAND(), SLEEP(0), BENCHMARK(1, 1)",
         "SELECT USER(), CURRENT_USER(), CURRENT_USER, DATABASE(), SCHEMA(), VERSION()",
         "SELECT JSON_EXTRACT(j, '$.a'), JSON_UNQUOTE(JSON_EXTRACT(j, '$.b')) FROM t",
@@ -320,6 +321,7 @@ FUNCTIONS = [
         "WITH x AS (SELECT f(1)) SELECT * FROM x",
         "WITH f (a) AS (SELECT 1) SELECT f(1) FROM f",
         "SELECT app.abs(1)",
+        "SELECT POINT()",
         "SELECT `now`()",
         "SELECT COUNT (*) FROM t",
         "SELECT NOW ()",
@@ -330,6 +332,8 @@ FUNCTIONS = [
         "SHOW TABLES WHERE f(1)",
         effects=E.UNTRACKED,
     ),
+    *read("SELECT MD5('a'), SHA1('a')"),
+    *write("no built-in function known here", "SELECT MD5('a')", effects=E.UNTRACKED, under=MYSQL),
     *write("no built-in function known here", "SELECT BIN_TO_UUID(a) FROM t", effects=E.UNTRACKED),
     *write(
         "no built-in function known here",
@@ -343,6 +347,7 @@ FUNCTIONS = [
         effects=E.UNTRACKED,
         under=SqlContext(version=(10, 6, 0)),
     ),
+    *write("not understood", "SELECT JSON_TABLE(1)", "SELECT a FROM t WHERE JSON_TABLE(a, 1)"),
     *write("procedure", "SELECT a FROM t PROCEDURE ANALYSE()", effects=E.UNTRACKED),
 ]
 

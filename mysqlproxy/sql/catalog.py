@@ -1,0 +1,196 @@
+"""What names mean on the servers: tables, views with their bodies, stored functions with theirs.
+
+Made by ``cluster.catalog_reader``, asked by ``sql.reading``, ``sql.calls`` and ``sql.stored`` through
+``SqlContext.catalog``. A value: it never changes, but for the judgements that ``sql.stored`` remembers in it.
+A name that is not in it, or in doubt since a definition was seen to pass, may mean anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+MAX_NAMES: Final = 200_000
+"""Relations and routines together; what comes beyond is not known."""
+
+MAX_BODY: Final = 64 * 1024
+"""Characters; a longer body counts as one that may not be read."""
+
+MAX_DOUBTS: Final = 10_000
+"""Names; with more, everything is in doubt."""
+
+SYSTEM: Final = frozenset({"information_schema", "mysql", "performance_schema", "sys", "ndbinfo"})
+"""Schemas that ``sql.schemas`` judges, lower case; they are in no catalog."""
+
+
+class What(Enum):
+    """What a name in FROM is."""
+
+    TABLE = "table"
+    VIEW = "view"
+    OTHER = "other"  # a sequence, or what a newer server has
+    DOUBTFUL = "doubtful"  # may have been defined anew
+
+
+class Relation(NamedTuple):
+    """A name in FROM. ``body`` is a view's SELECT, None when it may not be read."""
+
+    what: What
+    body: str | None = None
+
+
+class Routine(NamedTuple):
+    """A stored function or procedure.
+
+    Attributes:
+        body: from RETURN or BEGIN on; None when it may not be read.
+        sql_mode: what it was defined under, and is executed under.
+        doubtful: it may have been defined anew.
+    """
+
+    body: str | None
+    sql_mode: str = ""
+    doubtful: bool = False
+
+
+Name = tuple[str, str]
+"""Schema and name."""
+
+_TABLE = Relation(What.TABLE)
+_DOUBTFUL = Relation(What.DOUBTFUL)
+_DOUBTFUL_ROUTINE = Routine(None, doubtful=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Catalog:
+    """The names of one cluster at one time. Compared by identity.
+
+    Attributes:
+        generation: grows with each catalog that is put in another's place; 0 for ``NO_CATALOG``.
+        available: False when the monitor may not read it, or has not yet: then nothing is said of any name.
+        lower_case_table_names: of the server it was read from.
+        relations, functions, procedures: by folded schema and name.
+        loadable: names of loadable functions, lower case; they come before stored ones. None when they may
+            not be read.
+        doubtful: names, lower case, that were in a definition that passed since it was read.
+        all_doubtful: anything may have been defined since.
+        judgements: what ``sql.stored`` found out about bodies, so that each is read once.
+    """
+
+    generation: int = 0
+    available: bool = False
+    lower_case_table_names: int = 0
+    relations: dict[Name, Relation] = field(default_factory=dict)
+    functions: dict[Name, Routine] = field(default_factory=dict)
+    procedures: dict[Name, Routine] = field(default_factory=dict)
+    loadable: frozenset[str] | None = frozenset()
+    doubtful: frozenset[str] = frozenset()
+    all_doubtful: bool = False
+    judgements: dict[Any, Any] = field(default_factory=dict)
+
+    def relation(self, schema: str, name: str) -> Relation | None:
+        """What ``schema.name`` is in FROM; None when it is not known."""
+        if self.all_doubtful or name.lower() in self.doubtful:
+            return _DOUBTFUL
+        if self.lower_case_table_names:
+            name = name.lower()
+        return self.relations.get((self._schema(schema), name))
+
+    def function(self, schema: str, name: str, qualified: bool) -> Routine | None:
+        """The stored function that ``schema.name()`` calls; None when it is not known.
+
+        Args:
+            qualified: the schema stands in the text. If not, a loadable function of that name is called
+                first, and who may not read which there are knows nothing.
+        """
+        folded = name.lower()
+        if self.all_doubtful or folded in self.doubtful:
+            return _DOUBTFUL_ROUTINE if (self._schema(schema), folded) in self.functions else None
+        if not qualified and (self.loadable is None or folded in self.loadable):
+            return None
+        return self.functions.get((self._schema(schema), folded))
+
+    def procedure(self, schema: str, name: str) -> Routine | None:
+        """The stored procedure of that name; None when it is not known, or in doubt."""
+        if self.all_doubtful or name.lower() in self.doubtful:
+            return None
+        return self.procedures.get((self._schema(schema), name.lower()))
+
+    def _schema(self, schema: str) -> str:
+        return schema.lower() if self.lower_case_table_names else schema
+
+
+NO_CATALOG: Final = Catalog()
+
+
+def make(
+    relations: Iterable[tuple[str, str, Relation]],
+    functions: Iterable[tuple[str, str, Routine]] = (),
+    procedures: Iterable[tuple[str, str, Routine]] = (),
+    *,
+    generation: int = 1,
+    lower_case_table_names: int = 0,
+    loadable: Iterable[str] | None = (),
+) -> Catalog:
+    """A catalog of (schema, name, what it is). Names that are one when folded are not known."""
+    fold = bool(lower_case_table_names)
+    left = MAX_NAMES
+    held: list[dict[Name, Any]] = []
+    for entries, fold_name in ((relations, fold), (functions, True), (procedures, True)):
+        found: dict[Name, Any] = {}
+        twice: set[Name] = set()
+        for schema, name, entry in entries:
+            if left <= 0:
+                break
+            left -= 1
+            key = (schema.lower() if fold else schema, name.lower() if fold_name else name)
+            if key in found:
+                twice.add(key)
+            found[key] = entry
+        for key in twice:
+            del found[key]
+        held.append(found)
+    return Catalog(
+        generation=generation,
+        available=True,
+        lower_case_table_names=lower_case_table_names,
+        relations=held[0],
+        functions=held[1],
+        procedures=held[2],
+        loadable=None if loadable is None else frozenset(name.lower() for name in loadable),
+    )
+
+
+def table() -> Relation:
+    """The entry of a base table."""
+    return _TABLE
+
+
+def doubting(catalog: Catalog, names: frozenset[str] | None, generation: int) -> Catalog:
+    """``catalog`` with more names in doubt; all of them for None."""
+    doubtful = catalog.doubtful if names is None else catalog.doubtful | names
+    return Catalog(
+        generation=generation,
+        available=catalog.available,
+        lower_case_table_names=catalog.lower_case_table_names,
+        relations=catalog.relations,
+        functions=catalog.functions,
+        procedures=catalog.procedures,
+        loadable=catalog.loadable,
+        doubtful=doubtful,
+        all_doubtful=catalog.all_doubtful or names is None or len(doubtful) > MAX_DOUBTS,
+    )
+
+
+_NAMES = re.compile(r"`((?:[^`]|``)*+)`|\"((?:[^\"]|\"\")*+)\"|([\w$]++)")
+
+
+def names_in(text: str) -> frozenset[str]:
+    """All words and quoted names of a digest, lower case: a definition names whatever it changes."""
+    found: set[str] = set()
+    for back, double, plain in _NAMES.findall(text):
+        found.add((back.replace("``", "`") or double.replace('""', '"') or plain).lower())
+    return frozenset(found)
