@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.protocol.commands import Command
+from mysqlproxy.protocol.framing import frame
 from tests.faults.scene import ask, await_running, running, served_by
 from tests.support.waiting import eventually
 
@@ -84,6 +86,20 @@ def test_a_result_that_nobody_reads_any_more_ends(cluster: LocalCluster, daemon:
     eventually(lambda: "Writing to net" in str(server.query("SHOW PROCESSLIST")))
     vanish(client)
     eventually(lambda: not running(server, "REPEAT"), timeout=5)
+
+
+def test_in_the_middle_of_a_file_none_of_it_stays(
+    cluster: LocalCluster, daemon: Daemon, tmp_path: Path
+) -> None:
+    cluster.manager.query("SET GLOBAL local_infile = 1")
+    client: Any = daemon.connect(database="app", local_infile=True)
+    begin(client, f"LOAD DATA LOCAL INFILE '{tmp_path}' INTO TABLE t")
+    client._read_packet()  # the request for the file
+    client._sock.sendall(frame(b"2\n3\n4\n", 2))
+    await_running(cluster, "LOAD DATA")
+    vanish(client)
+    eventually(lambda: not running(cluster.manager, "LOAD DATA"), timeout=5)
+    assert rows(cluster) == [1]
 
 
 def test_while_it_waits_for_a_connection_its_place_is_free(

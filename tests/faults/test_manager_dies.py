@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pymysql
 import pytest
@@ -13,6 +15,7 @@ from mysqlproxy.demo.local import LocalCluster
 from tests.faults.binary import Binary
 from tests.faults.scene import (
     FAST,
+    LOST,
     Meanwhile,
     ask,
     assert_closed,
@@ -92,6 +95,27 @@ class TestWhatIsInFlight:
         assert_closed(client, cluster)
         assert rows(cluster) == {1}
         assert served_by(cluster, "COMMIT") == {"manager": 1}
+
+    def test_a_file_on_its_way_is_lost_as_a_whole(
+        self, cluster: LocalCluster, daemon: Daemon, tmp_path: Path
+    ) -> None:
+        cluster.manager.query("SET GLOBAL local_infile = 1")
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        client = daemon.connect(database="app", local_infile=True)
+        load = Meanwhile(ask, client, f"LOAD DATA LOCAL INFILE '{pipe}' INTO TABLE t")
+        with pipe.open("w") as file:
+            file.write("".join(f"{number}\n" for number in range(2, 20_000)))
+            file.flush()
+            await_running(cluster, "LOAD DATA")
+            cluster.manager.kill()
+        with pytest.raises(pymysql.OperationalError) as caught:
+            load.result()
+        assert caught.value.args[0] in LOST
+        cluster.manager.start()
+        await_view(daemon, reading=BOTH)
+        assert_closed(client, cluster)
+        assert rows(cluster) == {1}
 
     def test_a_manager_that_freezes_is_dropped_with_what_runs_there(
         self, cluster: LocalCluster, daemon: Daemon, lock: Callable[[str], object]
