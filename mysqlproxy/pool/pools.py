@@ -130,24 +130,26 @@ class Pools:
         Args:
             then_drop: nobody wants the connection any more: it is closed afterwards.
         """
-        task = self._tasks.start(self._kill(connection, then_drop), f"kill on {connection.name}")
+        before = connection.pinging
+        task = self._tasks.start(self._kill(connection, then_drop, before), f"kill on {connection.name}")
         connection.pinging = task
-        self._killing.add(task)
-        task.add_done_callback(self._killing.discard)
         return task
 
-    async def _kill(self, connection: ServerConnection, then_drop: bool) -> None:
+    async def _kill(
+        self, connection: ServerConnection, then_drop: bool, before: asyncio.Task[None] | None
+    ) -> None:
         try:
-            if not connection.closed and connection.identity is not None:
-                await self.kill_as(connection.identity, connection)
+            if connection.identity is not None:
+                await self._kill_query(connection.identity, connection)
         except (ProxyError, TimeoutError) as error:
             log.warning("server %s: a statement could not be killed: %s", connection.name, error)
         finally:
-            if connection.pinging is asyncio.current_task():
-                connection.pinging = None
-                connection.offer()
             if then_drop:
                 connection.abort()
+        await self._after(before)
+        if connection.pinging is asyncio.current_task():
+            connection.pinging = None
+            connection.offer()
 
     async def kill_as(self, identity: Identity, connection: ServerConnection) -> None:
         """Kill what runs on somebody else's connection, if the server lets ``identity`` do that.
@@ -157,20 +159,29 @@ class Pools:
         """
         before, connection.pinging = connection.pinging, asyncio.current_task()
         try:
-            async with self._kills:
-                pool = self[connection.name]
-                if connection.closed or not _same_place(pool.server, connection.server):
-                    return  # the thread's id may be somebody else's by now
-                helper = await pool.connect(identity)
-                try:
-                    async with asyncio.timeout(pool.limits.connect_timeout):
-                        (await helper.query(b"KILL QUERY %d" % connection.thread_id)).raise_error()
-                finally:
-                    helper.close()
+            await self._kill_query(identity, connection)
+            await self._after(before)
         finally:
             if connection.pinging is asyncio.current_task():
-                # Several may be at it at once: the connection is free when the last one is done.
                 connection.pinging = before if before is not None and not before.done() else None
+                connection.offer()
+
+    async def _after(self, before: asyncio.Task[None] | None) -> None:
+        """Several may be at one connection: it is free when the last one is done."""
+        if before is not None:
+            await asyncio.wait([before])
+
+    async def _kill_query(self, identity: Identity, connection: ServerConnection) -> None:
+        async with self._kills:
+            pool = self[connection.name]
+            if connection.closed or not _same_place(pool.server, connection.server):
+                return  # the thread's id may be somebody else's by now
+            helper = await pool.connect(identity)
+            try:
+                async with asyncio.timeout(pool.limits.connect_timeout):
+                    (await helper.query(b"KILL QUERY %d" % connection.thread_id)).raise_error()
+            finally:
+                helper.close()
 
     async def close(self) -> None:
         """Drop everything; awaits what is under way. Statements that nobody waits for are still killed."""
