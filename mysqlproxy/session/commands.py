@@ -9,6 +9,7 @@ Manual: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_command_
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from mysqlproxy.errors import ClientFault, MalformedPacket, ProxyError
@@ -65,7 +66,7 @@ def _query(session: Session, raw: bytes) -> None:
     if verdict.kill is not None and verdict.kill.id is not None and verdict.kill.id >= 1 << 31:
         kill.begin(session, verdict.kill.target, verdict.kill.id)
         return
-    _start(session, Request(Command.QUERY, raw, response.QUERY, verdict, session.loop.time()))
+    _start(session, Request(Command.QUERY, raw, response.QUERY, verdict, monotonic()))
 
 
 def _start(session: Session, request: Request) -> None:
@@ -74,17 +75,15 @@ def _start(session: Session, request: Request) -> None:
 
 
 def _init_db(session: Session, raw: bytes) -> None:
-    _start(session, Request(Command.INIT_DB, raw, response.OK, INIT_DB, session.loop.time()))
+    _start(session, Request(Command.INIT_DB, raw, response.OK, INIT_DB, monotonic()))
 
 
 def _field_list(session: Session, raw: bytes) -> None:
-    _start(
-        session, Request(Command.FIELD_LIST, raw, response.FIELD_LIST, MANAGER_COMMAND, session.loop.time())
-    )
+    _start(session, Request(Command.FIELD_LIST, raw, response.FIELD_LIST, MANAGER_COMMAND, monotonic()))
 
 
 def _statistics(session: Session, raw: bytes) -> None:
-    _start(session, Request(Command.STATISTICS, raw, response.STRING, MANAGER_COMMAND, session.loop.time()))
+    _start(session, Request(Command.STATISTICS, raw, response.STRING, MANAGER_COMMAND, monotonic()))
 
 
 def _set_option(session: Session, raw: bytes) -> None:
@@ -92,7 +91,7 @@ def _set_option(session: Session, raw: bytes) -> None:
         raise MalformedPacket("Malformed communication packet")
     session.state.option = int.from_bytes(raw[HEADER + 1 :], "little")
     session.state.version += 1  # every connection is told when it is used next, the manager's by this command
-    _start(session, Request(Command.SET_OPTION, raw, response.OK, MANAGER_COMMAND, session.loop.time()))
+    _start(session, Request(Command.SET_OPTION, raw, response.OK, MANAGER_COMMAND, monotonic()))
 
 
 def _ping(session: Session, raw: bytes) -> None:
@@ -121,7 +120,7 @@ def _change_user(session: Session, raw: bytes) -> None:
 
 def _prepare(session: Session, raw: bytes) -> None:
     raw, _, verdict = _classify(session, raw, Command.STMT_PREPARE)
-    request = Request(Command.STMT_PREPARE, raw, response.PREPARE, verdict, session.loop.time())
+    request = Request(Command.STMT_PREPARE, raw, response.PREPARE, verdict, monotonic())
     request.prepared = session.prepared.new(payload_of(raw), verdict, session.state.schema)
     _start(session, request)
 
@@ -146,14 +145,12 @@ def _execute(session: Session, raw: bytes) -> None:
     if types is not None:
         prepared.types = types
     form = response.CURSOR if cursor_requested(payload) else response.QUERY
-    _send_to_prepared(
-        session, prepared, Request(raw[HEADER], raw, form, prepared.verdict, session.loop.time())
-    )
+    _send_to_prepared(session, prepared, Request(raw[HEADER], raw, form, prepared.verdict, monotonic()))
 
 
 def _bulk_execute(session: Session, raw: bytes) -> None:
     prepared = _find(session, raw, "mysqld_stmt_bulk_execute")
-    request = Request(Command.STMT_BULK_EXECUTE, raw, response.QUERY, prepared.verdict, session.loop.time())
+    request = Request(Command.STMT_BULK_EXECUTE, raw, response.QUERY, prepared.verdict, monotonic())
     _send_to_prepared(session, prepared, request)
 
 
@@ -169,7 +166,7 @@ def _fetch(session: Session, raw: bytes) -> None:
     prepared = _find(session, raw, "mysqld_stmt_fetch")
     for connection in session.held.values():
         if prepared.id in connection.cursors:
-            request = Request(Command.STMT_FETCH, raw, response.FETCH, prepared.verdict, session.loop.time())
+            request = Request(Command.STMT_FETCH, raw, response.FETCH, prepared.verdict, monotonic())
             request.prepared = prepared
             request.pinned = connection.name
             request.retained = False
@@ -186,7 +183,7 @@ def _stmt_reset(session: Session, raw: bytes) -> None:
     prepared.reset()
     for connection in session.held.values():
         if prepared.id in connection.cursors:
-            request = Request(Command.STMT_RESET, raw, response.OK, prepared.verdict, session.loop.time())
+            request = Request(Command.STMT_RESET, raw, response.OK, prepared.verdict, monotonic())
             request.prepared = prepared
             request.pinned = connection.name
             request.retained = False

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from time import monotonic
 
 from mysqlproxy.cluster.view import Role, ServerView
 from mysqlproxy.config.schema import Consistency, Strategy
@@ -296,7 +297,7 @@ class Session:
 
     def leave(self, connection: ServerConnection) -> float:
         """The connection runs nothing of this session any more. Returns the time."""
-        now = self.loop.time()
+        now = monotonic()  # the loop's own time is the same clock in whole milliseconds (uvloop)
         connection.running = False
         connection.last_used = self.since = now
         in_use = self.services.pools.in_use

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -21,7 +22,8 @@ from mysqlproxy.pool.login import Identity
 from mysqlproxy.pool.pool import ServerPool
 from mysqlproxy.protocol import capabilities as flags
 from mysqlproxy.protocol.credentials import ServerCredential
-from tests.support.sessions import ask, threads, value
+from tests.support.raw import RawClient
+from tests.support.sessions import ask, servers, threads, value
 from tests.support.waiting import eventually
 
 Proxy = Callable[..., Daemon]
@@ -117,3 +119,35 @@ async def test_names_are_resolved_anew_for_each_connection(
     assert not answers
     connection.close()
     await tasks.close()
+
+
+def test_what_a_session_writes_is_tracked_after_each_reset(cluster: LocalCluster, proxy: Proxy) -> None:
+    """With workers that apply nothing a read is stale, unless the daemon has learned the write's GTID."""
+    cluster.manager.query("CREATE TABLE app.t (v INT)")
+    cluster.wait_in_sync()
+    limited = servers(cluster, manager={"max_connections": 1})
+    daemon = proxy(servers=limited, routing={"strategy": "round_robin", "consistency_wait": 0.05})
+    address, password = ("127.0.0.1", daemon.port), cluster.passwords["app"]
+    with contextlib.ExitStack() as stack:
+        for worker in cluster.workers:
+            locked = stack.enter_context(worker.connect("root"))
+            ask(locked, "LOCK TABLES app.t READ")
+        client = stack.enter_context(RawClient(address, "app", password))
+        other = stack.enter_context(RawClient(address, "app", password))
+        resets = (
+            lambda: client.query("DO 1"),
+            lambda: other.query("DO 1"),
+            lambda: client.command(0x1F),
+            lambda: client.change_user("app", password),
+            lambda: other.query("DO 1"),
+        )
+        for written, reset in enumerate(resets, 1):
+            reset().check()
+            client.query("INSERT INTO app.t VALUES (1)").check()
+            for _ in range(3):
+                assert client.query("SELECT COUNT(*) FROM app.t").value == str(written).encode()
+        assert cluster.manager.served("SELECT COUNT")
+        stale = stack.enter_context(RawClient(address, "app", password))
+        assert stale.query("SELECT COUNT(*) FROM app.t").value == b"0", (
+            "who wrote nothing reads from a worker"
+        )
