@@ -191,6 +191,17 @@ def test_what_depends_on_literals_is_not_cached_by_digest(sql: str) -> None:
             Effect.UNTRACKED | Effect.DDL | Effect.INSERT,
         ),
         ("UPDATE t SET c = '" + "x" * 500_000 + "'", Kind.WRITE, Effect.NONE),
+        ("UPDATE t SET c = '" + "@;/*!" * 100_000 + "', d = \"it's; @\"", Kind.WRITE, Effect.NONE),
+        (
+            "UPDATE t SET c = '" + "x" * 500_000 + "', d = @x := 1",
+            Kind.WRITE,
+            Effect.UNTRACKED | Effect.DDL | Effect.INSERT,
+        ),
+        (
+            "UPDATE t SET c = '" + "x" * 500_000 + "', d = 'does not end; @",
+            Kind.WRITE,
+            Effect.UNTRACKED | Effect.DDL | Effect.INSERT,
+        ),
         ("FROBNICATE " + "x" * 500_000, Kind.WRITE, Effect.UNTRACKED | Effect.DDL | Effect.INSERT),
         ("SELECT " + "(" * 101 + "1" + ")" * 101, Kind.WRITE, Effect.NONE),
         ("SELECT " + "+".join(["a"] * 3000), Kind.WRITE, Effect.NONE),
@@ -202,6 +213,18 @@ def test_large_texts_go_to_the_manager_unparsed(sql: str, kind: Kind, effects: E
     assert (verdict.kind, verdict.effects) == (kind, effects)
     assert any("too large to be parsed" in reason for reason in verdict.reasons)
     assert len(verdict.digest) <= 2048
+
+
+@pytest.mark.parametrize("size", [1, 200, 2000])
+def test_a_binary_value_leaves_nothing_behind(size: int) -> None:
+    """Drivers put it between quotes as it is, but for quotes, backslashes and NUL."""
+    value = bytes(range(256)) * size
+    for byte, escaped in ((b"\\", b"\\\\"), (b"'", b"\\'"), (b"\0", b"\\0")):
+        value = value.replace(byte, escaped)
+    for prefix in (b"", b"_binary"):
+        text = b"INSERT INTO t (a) VALUES (%s'%s')" % (prefix, value)
+        verdict = classify(text, CONTEXT)
+        assert (verdict.kind, verdict.effects) == (Kind.WRITE, Effect.INSERT), verdict.reasons
 
 
 # What sqlglot alone takes minutes or years for, beside what is only long.
