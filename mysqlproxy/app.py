@@ -29,12 +29,16 @@ from mysqlproxy.metrics.counters import Counters
 from mysqlproxy.net.listen import Listeners
 from mysqlproxy.net.tasks import Tasks
 from mysqlproxy.net.tls import server_context
+from mysqlproxy.pool.login import Identity
+from mysqlproxy.pool.manager_position import ManagerPosition
 from mysqlproxy.pool.pools import Pools
 from mysqlproxy.protocol.build import compiled
+from mysqlproxy.protocol.credentials import ServerCredential
 from mysqlproxy.routing.strategies import Balance
 from mysqlproxy.session import lifecycle
 from mysqlproxy.session.client import Client
 from mysqlproxy.session.engine import Session
+from mysqlproxy.session.login import UTF8MB4_GENERAL_CI
 from mysqlproxy.session.services import Services
 from mysqlproxy.session.sweep import TICK, sweep
 from mysqlproxy.sql.classifier import Classifier
@@ -87,6 +91,7 @@ class Daemon:
             admission=Admission(config.limits),
             balance=Balance(self.pools.in_use),
             tasks=self.tasks,
+            manager_position=ManagerPosition(self.pools, _own_identity(config), self.tasks),
             tls=tls,
         )
         self.monitor = Monitor(
@@ -203,6 +208,7 @@ class Daemon:
             self.config = services.config = config
             services.accounts, services.tls = accounts, tls
             services.admission.reconfigure(config.limits)
+            services.manager_position.identity = _own_identity(config)
             logs.set_up(config.log)
             self.pools.configure(config)
             await self.monitor.reconfigure(config.servers, config.monitor, password=password)
@@ -247,6 +253,14 @@ class Daemon:
         while True:
             self.notifier.alive()
             await asyncio.sleep(self.notifier.watchdog)
+
+
+def _own_identity(config: Config) -> Identity:
+    """Whom the daemon is on the servers when it asks for itself."""
+    credential = ServerCredential(config.monitor.user, resolve_secret(config.monitor.password))
+    return Identity(
+        credential, capabilities=0, charset=UTF8MB4_GENERAL_CI, attributes=(("_client_name", "mysqlproxy"),)
+    )
 
 
 def _admission_of(config: Config) -> tuple[Accounts, ssl.SSLContext | None]:

@@ -99,6 +99,7 @@ def _server_view(server: Server, known: Mapping[str, ServerState], now: float) -
         init_connect=facts.init_connect,
         max_packet=facts.max_packet,
         sql_mode=facts.sql_mode,
+        observed=state.observed,
     )
 
 

@@ -43,6 +43,7 @@ class ServerState:
         error: of the last failed probe.
         incarnation: 1 for the first that was met, then one more for each restart or replacement.
         facts: the last known, kept while the server is down; None before the first.
+        observed: when the probe began that brought them.
         booted: when the server was started, by its own clock.
         pings: the last round trips, seconds, oldest first.
         lag: the last lag that was known, seconds; None when none ever was.
@@ -58,6 +59,7 @@ class ServerState:
     error: str = ""
     incarnation: int = 0
     facts: Facts | None = None
+    observed: float = 0.0
     booted: int = 0
     pings: tuple[float, ...] = ()
     lag: float | None = None
@@ -103,6 +105,7 @@ def track(state: ServerState, probe: Probe, *, down_after: int, up_after: int) -
         error="",
         incarnation=incarnation,
         facts=facts,
+        observed=probe.started,
         booted=probe.booted,
         pings=(*state.pings, probe.ping)[-PINGS:],
         lag=state.lag if lag is None else lag,

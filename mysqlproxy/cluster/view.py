@@ -43,6 +43,7 @@ class ServerView:
         init_connect: the server runs statements of its own at each login (and only there).
         max_packet: bytes, the server's max_allowed_packet.
         sql_mode: the server's global one, which new connections begin with.
+        observed: when the probe began that told all this, ``time.monotonic``; 0.0 before the first.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ServerView:
     init_connect: bool = False
     max_packet: int = 16 * 1024 * 1024
     sql_mode: str = ""
+    observed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

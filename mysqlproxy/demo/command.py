@@ -79,7 +79,7 @@ class _Demo:
             daemon.start(cancelled=self._interrupted.is_set)
             outcomes = workload.run(self._cluster, daemon, self._progress, self._interrupted.is_set)
         self._console.print(report.table(outcomes))
-        wrong = report.faults(outcomes, workload.WRITES, workload.READS)
+        wrong = report.faults(outcomes, workload.ROUNDS, workload.ROUNDS)
         for fault in wrong:
             self._console.print(f"wrong: {fault}", style="bold red", highlight=False)
         if not wrong:

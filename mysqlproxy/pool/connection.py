@@ -66,7 +66,8 @@ class ServerConnection(ServerWire):
         cursors: the owner's prepared-statement ids that have a cursor open here.
         was_manager: whether its server was the manager when the owner got it.
         inserted: a statement may have set LAST_INSERT_ID() here.
-        caught_up: the owner's count of writes that the server is known to have applied.
+        caught_up, caught_up_all: how many of the owner's writes, and of all sessions', the server is known to have
+            applied (``session.position.Position.moves``).
         waiting, wake: who waits for a connection to this server, and how to tell them that this one is free.
     """
 
@@ -92,6 +93,7 @@ class ServerConnection(ServerWire):
         self.was_manager = False
         self.inserted = False
         self.caught_up = -1
+        self.caught_up_all = -1
         self.waiting: Sequence[object] = ()
         self.wake: Callable[[], None] = lambda: None
         self.created = 0.0
@@ -162,7 +164,7 @@ class ServerConnection(ServerWire):
         self.bound = {}
         self.cursors = set()
         self.inserted = False
-        self.caught_up = -1
+        self.caught_up = self.caught_up_all = -1
         await self.track()
 
     async def use(self, schema: bytes) -> None:

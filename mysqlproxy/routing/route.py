@@ -100,8 +100,6 @@ def _manager_reads(view: ClusterView, stay: Stay, strategy: Strategy, consistenc
         return held_back
     if strategy is Strategy.DIRECT:
         return Why.DIRECT
-    if consistency is Consistency.STRONG or consistency is Consistency.GLOBAL:
-        return Why.CONSISTENCY
     return None
 
 

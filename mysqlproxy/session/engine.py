@@ -29,9 +29,11 @@ from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import Ok, build_err, build_ok
 from mysqlproxy.routing.route import Stay, Why, route, unless_it_writes
-from mysqlproxy.session import commands, faults, lifecycle, settle, transfer, upload
+from mysqlproxy.session import commands, faults, freshness, lifecycle, settle, transfer, upload
 from mysqlproxy.session.client import Client
+from mysqlproxy.session.context import sql_context
 from mysqlproxy.session.login import LoginPackets
+from mysqlproxy.session.position import Position
 from mysqlproxy.session.prepared import PreparedStatements
 from mysqlproxy.session.relay import Relay
 from mysqlproxy.session.request import Request
@@ -59,17 +61,16 @@ class Session:
         status: the status flags the client was last told.
         recall: pending while LAST_INSERT_ID() is fetched from a connection that was taken away.
         login_schema: the schema named at login, which a reset returns to.
-        written_before: ``state.written`` as the last statement left it.
         timed_out: the running statement was already killed for its time limit.
         gone: the client has left or was closed.
         since: loop time of the last statement's end; ``transaction_since`` of the transaction's begin, 0.0 without.
     """
 
     __slots__ = (
-        "account", "active", "barred", "busy", "capabilities", "cells", "charset", "client", "consistency", "context",
-        "gone", "held", "id", "identity", "login_packets", "login_schema", "loop", "prepared", "reask", "recall",
-        "relay", "request", "services", "since", "state", "status", "stay", "strategy", "task", "tickets",
-        "timed_out", "transaction_since", "why", "written_before",
+        "account", "active", "barred", "busy", "capabilities", "cells", "charset", "client", "consistency",
+        "context", "gone", "held", "id", "identity", "login_packets", "login_schema", "loop", "position",
+        "prepared", "reask", "recall", "relay", "request", "services", "since", "state", "status", "stay",
+        "strategy", "task", "tickets", "timed_out", "transaction_since", "why",
     )  # fmt: skip
 
     def __init__(self, client: Client, services: Services) -> None:
@@ -90,6 +91,7 @@ class Session:
         self.strategy = Strategy.DIRECT
         self.consistency = Consistency.SESSION
         self.state = SessionState()
+        self.position = Position()
         self.prepared = PreparedStatements(services.config.limits.max_packet)
         self.held: dict[str, ServerConnection] = {}
         self.active: ServerConnection | None = None
@@ -105,7 +107,6 @@ class Session:
         self.since = self.loop.time()
         self.transaction_since = 0.0
         self.timed_out = False
-        self.written_before = 0
         self.login_schema: bytes | None = None
         self.task: asyncio.Task[None] | None = None
         self.run(lifecycle.log_in(self), "login")
@@ -166,7 +167,7 @@ class Session:
             or connection.epoch != self.services.view.epoch
             or connection.pinging is not None
             or connection.closed
-            or not self.fresh(connection)
+            or not freshness.is_fresh(self, connection)
             or not transfer.is_bound(connection, request)
         ):
             self.run(self._fetch_and_send(request, server, self.services.view.epoch), "statement")
@@ -195,22 +196,17 @@ class Session:
             services.balance,
             request.excluded | self.barred if self.barred else request.excluded,
         )
+        if self.why is Why.STRATEGY:
+            server = freshness.reader(self, server, request.excluded)
         return server
-
-    def fresh(self, connection: ServerConnection) -> bool:
-        """Whether the connection's server is known to have applied all that this session wrote."""
-        return (
-            self.why is not Why.STRATEGY
-            or self.state.position is None
-            or self.consistency is not Consistency.SESSION
-            or connection.caught_up == self.state.written
-        )
 
     async def _fetch_and_send(self, request: Request, server: ServerView, epoch: int) -> None:
         """The way round for everything that has to wait."""
         try:
             connection = await self.connection(server)
-            if not self.fresh(connection) and not await transfer.wait_for_position(self, connection, server):
+            if not freshness.is_fresh(self, connection) and not await freshness.catch_up(
+                self, connection, server
+            ):
                 self.stay.manager_reads = Why.BEHIND
                 try:
                     server = self.choose(request)
@@ -352,7 +348,7 @@ class Session:
 
     def context_changed(self) -> None:
         """Something that verdicts depend on has changed."""
-        self.context = settle.sql_context(self)
+        self.context = sql_context(self)
 
     # --- connections come and go ------------------------------------------------------------------------------
 

@@ -186,6 +186,7 @@ def forget_state(session: Session, schema: bytes | None = None) -> None:
     session.prepared.clear()
     release_all(session)
     session.state.reset(schema)
+    session.position.rolled_back()
     session.recall = None
     session.stay = Stay()
     session.barred = frozenset()

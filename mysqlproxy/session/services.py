@@ -16,8 +16,10 @@ from mysqlproxy.gatekeeper.accounts import Accounts
 from mysqlproxy.gatekeeper.admission import Admission
 from mysqlproxy.metrics.counters import Counters
 from mysqlproxy.net.tasks import Tasks
+from mysqlproxy.pool.manager_position import ManagerPosition
 from mysqlproxy.pool.pools import Pools
 from mysqlproxy.routing.strategies import Balance
+from mysqlproxy.session.position import Position
 from mysqlproxy.sql.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class Services:
 
     Attributes:
         sessions: by connection id, logged in or not.
+        position: of all sessions together, for read_consistency "strong".
         view_changed: set, and replaced by a new one, with each new view.
         emptied: set whenever the last session ends.
         draining: the daemon is going down: sessions end as soon as they may.
@@ -47,6 +50,8 @@ class Services:
     admission: Admission
     balance: Balance
     tasks: Tasks
+    manager_position: ManagerPosition
+    position: Position = field(default_factory=Position)
     tls: ssl.SSLContext | None = None
     sessions: dict[int, Session] = field(default_factory=dict)
     draining: bool = False

@@ -7,13 +7,13 @@ first, and the verdict for what they do not show.
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 from mysqlproxy.errors import MalformedPacket
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import STAY, Keep
 from mysqlproxy.protocol.capabilities import (
-    IGNORE_SPACE,
     STATUS_ANSI_QUOTES,
     STATUS_AUTOCOMMIT,
     STATUS_CURSOR_EXISTS,
@@ -23,12 +23,11 @@ from mysqlproxy.protocol.capabilities import (
     STATUS_NO_BACKSLASH_ESCAPES,
 )
 from mysqlproxy.protocol.commands import Command
-from mysqlproxy.protocol.mimic import charset_name
 from mysqlproxy.protocol.response import ResponseWalker
 from mysqlproxy.protocol.tracking import parse_session_state
 from mysqlproxy.routing.route import Why
 from mysqlproxy.session.request import Request
-from mysqlproxy.sql.verdict import Effect, Kind, SqlContext, Verdict
+from mysqlproxy.sql.verdict import Effect, Kind, Verdict
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -78,6 +77,7 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         and request.prepared is None
     ):
         session.stay.last_server = connection.name
+        session.position.has_read(connection.name, time.monotonic())
         return
     connection.status = status
     session.status = status & _STANDING
@@ -99,7 +99,8 @@ def _learn_state(session: Session, connection: ServerConnection, request: Reques
     before = state.version
     try:
         for change in parse_session_state(connection.walker.session_state):
-            state.learn(change, connection.mariadb)
+            if gtids := state.learn(change):
+                session.services.position.add(session.position.told(gtids, connection.mariadb))
     except (MalformedPacket, ValueError):
         state.uncarried = "a tracker's report that is not understood"
     text = request.raw[5:] if request.prepared is None else request.prepared.request[1:]
@@ -118,36 +119,13 @@ def _learn_state(session: Session, connection: ServerConnection, request: Reques
 
 
 def _learn_position(session: Session, connection: ServerConnection, verdict: Verdict, status: int) -> None:
-    """Keep track of what this session wrote; where nobody tells, the manager reads until somebody does."""
-    state, walker = session.state, connection.walker
-    in_transaction = bool(status & STATUS_IN_TRANS)
-    writes = verdict.kind is Kind.WRITE
-    if state.written != session.written_before:  # this answer brought a GTID
-        session.written_before = state.written
-        if writes and verdict.statements > 1 and (walker.errno or walker.result_sets):
-            state.position_unknown = True  # of one statement of several; an ERR and an EOF tell none
-        return
-    if state.wrote and not in_transaction and connection.was_manager:
-        # It has ended, perhaps by a statement that commits on the way (LOCK TABLES, a DDL that failed).
-        state.wrote = False
-        if walker.errno or walker.warnings or verdict.digest[:8].upper() != "ROLLBACK":
-            state.position_unknown = True
-    if (
-        walker.errno
-        and state.wrote
-        and verdict.effects & (Effect.DDL | Effect.TABLE_LOCK | Effect.TRANSACTION)
-    ):
-        state.position_unknown = True  # it may have committed before it failed
-    if not writes:
-        if verdict.digest[:3].upper() == "XA " and not in_transaction and not walker.errno:
-            state.position_unknown = True  # XA COMMIT may end what another session wrote
-        return
-    if not (walker.affected_rows or walker.errno or walker.result_sets or verdict.effects & Effect.DDL):
-        return  # it changed nothing, so there is no GTID to be told
-    if in_transaction:
-        state.wrote = True  # COMMIT will tell
-    else:
-        state.position_unknown = True
+    position, now = session.position, time.monotonic()
+    before = position.unknown_since
+    position.settle(verdict, connection.walker, status, on_manager=connection.was_manager, now=now)
+    if position.unknown_since > before:
+        session.services.position.unknown_since = now
+    if not connection.walker.errno and connection.walker.result_sets:
+        position.has_read(connection.name, now)
 
 
 def _keep(connection: ServerConnection, verdict: Verdict, walker: ResponseWalker, status: int) -> Keep:
@@ -209,37 +187,6 @@ def remember_server(session: Session) -> None:
 
 def manager_reads(session: Session) -> Why | None:
     """Why this session's reads must go to the manager for now."""
-    if session.state.position_unknown:
-        return Why.POSITION_UNKNOWN
     if not session.status & STATUS_AUTOCOMMIT:
         return Why.AUTOCOMMIT_OFF  # it begins a transaction, which may go on to write
     return None
-
-
-def sql_context(session: Session) -> SqlContext:
-    """All that the verdicts of this session depend on."""
-    view = session.services.view
-    variables = session.state.variables
-    modes = frozenset(variables.get("sql_mode", view.sql_mode).upper().split(","))
-    charset = variables.get("character_set_client") or charset_name(session.charset) or "utf8mb4"
-    manager = view.manager or (view.readers[0] if view.readers else None)
-    schema = session.state.schema or b""
-    return SqlContext(
-        mariadb=view.mariadb,
-        version=_version(view.version),
-        ansi_quotes="ANSI_QUOTES" in modes,
-        no_backslash_escapes="NO_BACKSLASH_ESCAPES" in modes,
-        pipes_as_concat="PIPES_AS_CONCAT" in modes,
-        ignore_space="IGNORE_SPACE" in modes or bool(session.capabilities & IGNORE_SPACE),
-        oracle="ORACLE" in modes,
-        charset=charset.lower(),
-        schema=schema.decode("utf-8", "surrogateescape"),
-        lower_case_table_names=0 if manager is None else manager.lower_case_table_names,
-    )
-
-
-def _version(greeting: str) -> tuple[int, int, int]:
-    """(10, 11, 19) of "5.5.5-10.11.19-MariaDB-log"."""
-    found = re.findall(r"[0-9]+\.[0-9]+\.[0-9]+", greeting.removeprefix("5.5.5-"))
-    major, minor, patch = (int(part) for part in found[0].split(".")) if found else (0, 0, 0)
-    return major, minor, patch

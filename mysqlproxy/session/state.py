@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 
-from mysqlproxy.cluster.gtid import GtidSet
 from mysqlproxy.protocol.tracking import Change, ChangeKind
 
 # Values that belong to one connection or one statement: with one of these set, the session stays on the manager.
@@ -50,24 +49,16 @@ class SessionState:
         option: the last COM_SET_OPTION's argument, or None.
         version: grows with every change.
         uncarried: why connections can no longer be given the same state, "" while they can.
-        position: GTIDs of this session's writes, or None before the first.
-        position_unknown: it may have written something whose GTID was not told.
-        wrote: the open transaction has written.
-        written: how often ``position`` has moved.
         last_insert_id: LAST_INSERT_ID() of a connection that was given up, or None.
     """
 
     __slots__ = (
         "last_insert_id",
         "option",
-        "position",
-        "position_unknown",
         "schema",
         "uncarried",
         "variables",
         "version",
-        "written",
-        "wrote",
     )
 
     def __init__(self) -> None:
@@ -76,37 +67,30 @@ class SessionState:
         self.option: int | None = None
         self.version = 0
         self.uncarried = ""
-        self.position: GtidSet | None = None
-        self.position_unknown = False
-        self.wrote = False
-        self.written = 0
         self.last_insert_id: int | None = None
 
     def reset(self, schema: bytes | None) -> None:
-        """COM_RESET_CONNECTION, COM_CHANGE_USER. What was written stays written: the position survives."""
+        """COM_RESET_CONNECTION, COM_CHANGE_USER."""
         self.schema = schema
         self.variables = {}
         self.option = None
         self.uncarried = ""
         self.last_insert_id = None
-        self.wrote = False  # rolled back
         self.version += 1
 
-    def learn(self, change: Change, mariadb: bool) -> bool:
-        """Take over one tracker report; True when it told a GTID."""
+    def learn(self, change: Change) -> str:
+        """Take over one tracker report. Returns the GTIDs of a write if it told some, else ""."""
         if change.kind is ChangeKind.SCHEMA:
             self.schema = change.value.encode("utf-8", "surrogateescape") or None
             self.version += 1
         elif change.kind is ChangeKind.GTIDS:
-            self._wrote(change.value, mariadb)
-            return True
+            return change.value
         elif change.kind is ChangeKind.VARIABLE:
             name = change.name.lower()
             if name == "last_gtid":
-                self._wrote(change.value, mariadb)
-                return True
+                return change.value
             self.set_variable(name, change.value)
-        return False
+        return ""
 
     def set_variable(self, name: str, value: str) -> None:
         if name in _IGNORED or name.startswith("session_track_"):
@@ -123,13 +107,6 @@ class SessionState:
             if name == "character_set_connection":
                 self.variables.pop("collation_connection", None)  # SET NAMES chose the charset's default
             self.version += 1
-
-    def _wrote(self, text: str, mariadb: bool) -> None:
-        told = GtidSet.parse(text, mariadb)
-        self.position = told if self.position is None else self.position.merge(told)
-        self.position_unknown = False
-        self.wrote = False
-        self.written += 1
 
     def assignments(self) -> bytes | None:
         """One SET statement that makes a fresh login's variables this session's; None for nothing to set."""

@@ -1,4 +1,4 @@
-"""Make a server connection the session's: schema, variables, prepared statements, and the wait for its writes.
+"""Make a server connection the session's: schema, variables, prepared statements.
 
 Called by the engine before a statement is sent. Runs the daemon's own statements, never between a client's statement
 and one that asks for its warnings or row count: those go back to the connection of the last statement, which has the
@@ -7,10 +7,8 @@ session's state already.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
-from mysqlproxy.cluster.view import ServerView
 from mysqlproxy.errors import MalformedPacket, ServerFault
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import Keep
@@ -65,25 +63,6 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
             session.barred |= {connection.name}
         raise
     connection.synced = version
-
-
-async def wait_for_position(session: Session, connection: ServerConnection, server: ServerView) -> bool:
-    """Wait until a worker has applied what this session wrote; False when it does not within consistency_wait."""
-    state = session.state
-    written, position = state.written, state.position
-    assert position is not None
-    if server.position is None or not server.position.covers(position):
-        seconds = session.services.config.routing.consistency_wait
-        if seconds < 0.001:
-            return False  # and to MySQL 0 means without end
-        function = b"MASTER_GTID_WAIT" if connection.mariadb else b"WAIT_FOR_EXECUTED_GTID_SET"
-        text = b"SELECT %s('%s', %.3f)" % (function, str(position).encode("ascii"), seconds)
-        async with asyncio.timeout(seconds + session.services.config.limits.connect_timeout):
-            reply = await connection.query(text)
-        if reply.errno or single_number(reply.packets(), connection.capabilities) != 0:
-            return False
-    connection.caught_up = written
-    return True
 
 
 def single_number(packets: list[bytes], capabilities: int) -> int | None:

@@ -1,0 +1,42 @@
+"""What the verdicts of a session depend on besides the text. Made anew when some of it changes; pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mysqlproxy.protocol.capabilities import IGNORE_SPACE
+from mysqlproxy.protocol.mimic import charset_name
+from mysqlproxy.sql.verdict import SqlContext
+
+if TYPE_CHECKING:
+    from mysqlproxy.session.engine import Session
+
+
+def sql_context(session: Session) -> SqlContext:
+    """All that the verdicts of this session depend on."""
+    view = session.services.view
+    variables = session.state.variables
+    modes = frozenset(variables.get("sql_mode", view.sql_mode).upper().split(","))
+    charset = variables.get("character_set_client") or charset_name(session.charset) or "utf8mb4"
+    manager = view.manager or (view.readers[0] if view.readers else None)
+    schema = session.state.schema or b""
+    return SqlContext(
+        mariadb=view.mariadb,
+        version=_version(view.version),
+        ansi_quotes="ANSI_QUOTES" in modes,
+        no_backslash_escapes="NO_BACKSLASH_ESCAPES" in modes,
+        pipes_as_concat="PIPES_AS_CONCAT" in modes,
+        ignore_space="IGNORE_SPACE" in modes or bool(session.capabilities & IGNORE_SPACE),
+        oracle="ORACLE" in modes,
+        charset=charset.lower(),
+        schema=schema.decode("utf-8", "surrogateescape"),
+        lower_case_table_names=0 if manager is None else manager.lower_case_table_names,
+    )
+
+
+def _version(greeting: str) -> tuple[int, int, int]:
+    """(10, 11, 19) of "5.5.5-10.11.19-MariaDB-log"."""
+    found = re.findall(r"[0-9]+\.[0-9]+\.[0-9]+", greeting.removeprefix("5.5.5-"))
+    major, minor, patch = (int(part) for part in found[0].split(".")) if found else (0, 0, 0)
+    return major, minor, patch

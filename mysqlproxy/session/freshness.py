@@ -1,0 +1,113 @@
+"""Which worker may answer a read without showing the past. Called by the engine before each read.
+
+``eventual`` asks nothing. ``session``: a read sees every write of its session, and what it has seen once it does not
+lose again: it stays with one worker, or changes to one that is known to have applied at least as much. ``strong``: it
+sees every write that any client of this daemon was told of. ``global``: every write that was committed before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mysqlproxy.cluster.gtid import GtidSet
+from mysqlproxy.cluster.view import ServerView
+from mysqlproxy.config.schema import Consistency
+from mysqlproxy.pool.connection import ServerConnection
+from mysqlproxy.routing.route import Why
+from mysqlproxy.session.transfer import single_number
+
+if TYPE_CHECKING:
+    from mysqlproxy.session.engine import Session
+
+_SHORTEST_WAIT = 0.001  # seconds; to MySQL's function 0 means without end
+
+
+def reader(session: Session, chosen: ServerView, excluded: frozenset[str]) -> ServerView:
+    """The worker for a read: the strategy's choice, or the session's last one while it is not known for certain that
+    the change would not go back in time."""
+    position = session.position
+    if position.reader in ("", chosen.name) or session.consistency is not Consistency.SESSION:
+        return chosen
+    view = session.services.view
+    last = view.by_name.get(position.reader)
+    seen = position.seen_at_most(view.manager, last)
+    if seen is not None and chosen.position is not None and chosen.position.covers(seen):
+        position.reader = ""
+        return chosen
+    if last is not None and last in view.readers and last.name not in excluded:
+        return last
+    return chosen  # the last one takes no reads now: ``catch_up`` finds out what may have been seen there
+
+
+def is_fresh(session: Session, connection: ServerConnection) -> bool:
+    """Whether a connection's server is known to have applied all that the read must see."""
+    consistency = session.consistency
+    if session.why is not Why.STRATEGY or consistency is Consistency.EVENTUAL:
+        return True
+    position = session.position
+    if consistency is Consistency.SESSION:
+        return (
+            not position.unknown_since
+            and (position.written is None or connection.caught_up == position.moves)
+            and position.reader in ("", connection.name)
+        )
+    everybody = session.services.position
+    return (
+        consistency is Consistency.STRONG
+        and not everybody.unknown_since
+        and (everybody.written is None or connection.caught_up_all == everybody.moves)
+    )
+
+
+async def catch_up(session: Session, connection: ServerConnection, server: ServerView) -> bool:
+    """Wait until a worker has applied what the read must see; False when it has not within consistency_wait."""
+    position, everybody = session.position, session.services.position
+    moves, all_moves = position.moves, everybody.moves
+    required = await _required(session, connection)
+    if required is None:
+        return False
+    if not required.empty() and (server.position is None or not server.position.covers(required)):
+        seconds = session.services.config.routing.consistency_wait
+        if seconds < _SHORTEST_WAIT or not await _wait_for(session, connection, required, seconds):
+            return False
+    connection.caught_up = moves
+    connection.caught_up_all = all_moves if session.consistency is not Consistency.SESSION else -1
+    position.reader = ""
+    return True
+
+
+async def _required(session: Session, connection: ServerConnection) -> GtidSet | None:
+    """What the worker must have; None when nobody can tell."""
+    services, position = session.services, session.position
+    view = services.view
+    if session.consistency is Consistency.GLOBAL:
+        return await services.manager_position.ask(view.manager)
+    told = services.position if session.consistency is Consistency.STRONG else position
+    required = told.written or GtidSet.parse("", view.mariadb)
+    if told.unknown_since:
+        since = told.unknown_since
+        now = await services.manager_position.ask(view.manager)
+        if now is None:
+            return None
+        told.learned(now, since)
+        required = required.merge(now)
+    elif position.reader not in ("", connection.name):
+        last = view.by_name.get(position.reader)
+        seen = position.seen_at_most(view.manager, last)
+        if seen is None:
+            seen = await services.manager_position.ask(view.manager)
+        if seen is None:
+            return None
+        required = required.merge(seen)
+    return required
+
+
+async def _wait_for(
+    session: Session, connection: ServerConnection, required: GtidSet, seconds: float
+) -> bool:
+    function = b"MASTER_GTID_WAIT" if connection.mariadb else b"WAIT_FOR_EXECUTED_GTID_SET"
+    text = b"SELECT %s('%s', %.3f)" % (function, str(required).encode("ascii"), seconds)
+    async with asyncio.timeout(seconds + session.services.config.limits.connect_timeout):
+        reply = await connection.query(text)
+    return not reply.errno and single_number(reply.packets(), connection.capabilities) == 0

@@ -1,0 +1,116 @@
+"""What a session has written and seen, as GTIDs: what its next read must not be behind.
+
+Fed by ``settle`` after each statement, asked by ``freshness`` before each read. Survives COM_RESET_CONNECTION and
+COM_CHANGE_USER: what was written stays written. Pure; times are of ``time.monotonic``.
+"""
+
+from __future__ import annotations
+
+from mysqlproxy.cluster.gtid import GtidSet
+from mysqlproxy.cluster.view import ServerView
+from mysqlproxy.protocol.capabilities import STATUS_IN_TRANS
+from mysqlproxy.protocol.response import ResponseWalker
+from mysqlproxy.sql.verdict import Effect, Kind, Verdict
+
+
+class Position:
+    """One session's.
+
+    Attributes:
+        written: GTIDs of its writes, or None before the first.
+        moves: how often ``written`` has grown; connections remember which move their server has caught up with.
+        unknown_since: when something may have been written whose GTID was not told; 0.0 when all is known.
+        wrote: the open transaction has written.
+        reader: name of the worker that answered the last read; "" when any may answer the next one.
+        read_at: when that answer ended.
+    """
+
+    __slots__ = ("_settled", "moves", "read_at", "reader", "unknown_since", "written", "wrote")
+
+    def __init__(self) -> None:
+        self.written: GtidSet | None = None
+        self.moves = 0
+        self.unknown_since = 0.0
+        self.wrote = False
+        self.reader = ""
+        self.read_at = 0.0
+        self._settled = 0
+
+    def rolled_back(self) -> None:
+        """The open transaction ended without a trace."""
+        self.wrote = False
+
+    def told(self, text: str, mariadb: bool) -> GtidSet:
+        """An OK packet named the GTID of a write of this session.
+
+        Raises:
+            ValueError: it is none.
+        """
+        gtids = GtidSet.parse(text, mariadb)
+        self.add(gtids)
+        self.wrote = False
+        if mariadb and len(self.written.domains if self.written else ()) == 1:
+            # One domain is one sequence: a worker that has this write has all that was committed before it, hence
+            # what was not told, and everything that any server can have shown us until now.
+            self.unknown_since = 0.0
+            self.reader = ""
+        return gtids
+
+    def add(self, gtids: GtidSet) -> None:
+        """A write that reads must see, whoever did it."""
+        self.written = gtids if self.written is None else self.written.merge(gtids)
+        self.moves += 1
+
+    def has_read(self, server: str, now: float) -> None:
+        self.reader = server
+        self.read_at = now
+
+    def settle(
+        self, verdict: Verdict, walker: ResponseWalker, status: int, *, on_manager: bool, now: float
+    ) -> None:
+        """Take in how a statement ended; where nobody tells what it wrote, the position is unknown."""
+        in_transaction = bool(status & STATUS_IN_TRANS)
+        writes = verdict.kind is Kind.WRITE
+        if self.moves != self._settled:  # this answer brought a GTID
+            self._settled = self.moves
+            if writes and verdict.statements > 1 and (walker.errno or walker.result_sets):
+                self.unknown_since = now  # of one statement of several; an ERR and an EOF tell none
+            return
+        if self.wrote and not in_transaction and on_manager:
+            # It has ended, perhaps by a statement that commits on the way (LOCK TABLES, a DDL that failed).
+            self.wrote = False
+            if walker.errno or walker.warnings or verdict.digest[:8].upper() != "ROLLBACK":
+                self.unknown_since = now
+        if (
+            walker.errno
+            and self.wrote
+            and verdict.effects & (Effect.DDL | Effect.TABLE_LOCK | Effect.TRANSACTION)
+        ):
+            self.unknown_since = now  # it may have committed before it failed
+        if not writes:
+            if verdict.digest[:3].upper() == "XA " and not in_transaction and not walker.errno:
+                self.unknown_since = now  # XA COMMIT may end what another session wrote
+            return
+        if not (walker.affected_rows or walker.errno or walker.result_sets or verdict.effects & Effect.DDL):
+            return  # it changed nothing, so there is no GTID to be told
+        if in_transaction:
+            self.wrote = True  # COMMIT will tell
+        else:
+            self.unknown_since = now
+
+    def learned(self, gtids: GtidSet, since: float) -> None:
+        """The manager was asked after ``since``: what was not told until then is within ``gtids``."""
+        self.add(gtids)
+        self._settled = self.moves
+        if self.unknown_since <= since:
+            self.unknown_since = 0.0
+
+    def seen_at_most(self, manager: ServerView | None, reader: ServerView | None) -> GtidSet | None:
+        """A set that holds all that the last read can have shown, or None while nobody knows one.
+
+        A worker never has more than the manager; either, asked after the read, has at least what was shown.
+        """
+        for server in (reader, manager):
+            if server is not None and server.observed > self.read_at and server.position is not None:
+                return server.position
+        return None
