@@ -14,6 +14,7 @@ from mysqlproxy.sql.functions import (
     WRITE_KEYWORDS,
     Meaning,
     effect_of,
+    is_built_in,
     meaning_of,
     needs_of,
 )
@@ -118,7 +119,7 @@ def _call(tokens: Tokens, index: int, finding: Finding, context: SqlContext, onl
     if meaning is Meaning.UNKNOWN:
         if _names_columns(tokens, index):
             return
-        _unknown(tokens, index, finding)
+        _stored(tokens, index, finding, context)
         return
     finding.functions.add(name.lower())
     if meaning is Meaning.CONNECTION_ID:
@@ -131,6 +132,21 @@ def _call(tokens: Tokens, index: int, finding: Finding, context: SqlContext, onl
         finding.raise_to(Kind.WRITE, "sets last_insert_id")
     elif meaning is not Meaning.PURE:
         finding.require(needs_of(meaning), f"calls {name.lower()}, whose answer depends on the connection")
+
+
+def _stored(tokens: Tokens, index: int, finding: Finding, context: SqlContext) -> None:
+    """A call of what is no built-in function: the catalog may know what is behind the name."""
+    token = tokens[index]
+    qualified = word(tokens, index - 1) == "." and index > 1
+    schema = tokens[index - 2].text if qualified else context.schema
+    # In quotes or before a space, a name that some server has built in is left to that server.
+    own = qualified or not is_built_in(token.text.upper())
+    function = context.catalog.function(schema, token.text, qualified) if own else None
+    if function is None:
+        _unknown(tokens, index, finding)
+    else:
+        finding.functions.add(f"{schema}.{token.text}" if qualified else token.text)
+        finding.stored.add((schema, token.text))
 
 
 def _unknown(tokens: Tokens, index: int, finding: Finding) -> None:

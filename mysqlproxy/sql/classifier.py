@@ -7,9 +7,11 @@ it becomes the old one, and what is still used moves over.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from mysqlproxy.sql import charsets
+from mysqlproxy.sql.catalog import NO_CATALOG, Catalog
 from mysqlproxy.sql.classify import classify, classify_digest
 from mysqlproxy.sql.digest import MAX_TEXT, is_special, normaliser
 from mysqlproxy.sql.verdict import SqlContext, Verdict
@@ -80,17 +82,20 @@ class Classifier:
         self._max_entries = max_entries
         self._exact = _Generations(min(MAX_EXACT, max_entries), MAX_BYTES)
         self._by_digest = _Generations(max_entries, MAX_BYTES)
+        self._catalog = NO_CATALOG
         self._numbers: dict[SqlContext, int] = {}
+        self._next_number = 0
         # The last context by identity: hashing one costs as much as all the rest.
         self._last: SqlContext | None = None
         self._last_number = 0
-        self._interned: dict[int, tuple[SqlContext, int]] = {}
+        self._last_full = SqlContext()
+        self._interned: dict[int, tuple[SqlContext, int, SqlContext]] = {}
 
     def verdict(self, text: bytes, context: SqlContext) -> Verdict:
         """The verdict of ``text``. Never raises.
 
         A session should keep one ``SqlContext`` as long as nothing in it changes: contexts are recognised
-        by identity.
+        by identity. Its catalog does not count, but the one that was seen last.
         """
         number = self._last_number if context is self._last else self._number(context)
         short = len(text) <= MAX_EXACT_TEXT
@@ -101,32 +106,46 @@ class Classifier:
                 return found
         if len(text) > MAX_TEXT or charsets.unreadable(text, context.charset):
             self.misses += 1
-            return classify(text, context)
+            return classify(text, self._last_full)
         digest = normaliser(context.ansi_quotes, context.no_backslash_escapes)(text)
         if is_special(digest) or not charsets.names_readable(digest, context.charset):
             self.misses += 1
-            return self._keep_exact(number, text, short, classify(text, context))
+            return self._keep_exact(number, text, short, classify(text, self._last_full))
         found = self._by_digest.get((number, digest))
         if found is not None:
             self.hits += 1
         else:
             self.misses += 1
-            found = classify_digest(digest, text, context)
+            found = classify_digest(digest, text, self._last_full)
             if found.cacheable:
                 self._by_digest.put((number, digest), found)
         return self._keep_exact(number, text, short, found)
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the verdicts are made by."""
+        return self._catalog
+
+    def see(self, catalog: Catalog) -> None:
+        """Make verdicts by this catalog from now on; none made by another one is found any more."""
+        self._catalog = catalog
+        self._forget_contexts()
 
     def clear(self) -> None:
         """Forget every verdict; the counters stay."""
         self._exact = _Generations(min(MAX_EXACT, self._max_entries), MAX_BYTES)
         self._by_digest = _Generations(self._max_entries, MAX_BYTES)
-        self._numbers.clear()
-        self._interned.clear()
-        self._last = None
+        self._forget_contexts()
 
     def __len__(self) -> int:
         """Verdicts held, in both caches."""
         return len(self._exact) + len(self._by_digest)
+
+    def _forget_contexts(self) -> None:
+        # Numbers are never given twice: what is kept under the old ones is not found, and leaves in time.
+        self._numbers.clear()
+        self._interned.clear()
+        self._last = None
 
     def _keep_exact(self, number: int, text: bytes, short: bool, verdict: Verdict) -> Verdict:
         if short:
@@ -136,13 +155,17 @@ class Classifier:
     def _number(self, context: SqlContext) -> int:
         known = self._interned.get(id(context))
         if known is not None and known[0] is context:
-            number = known[1]
+            number, full = known[1], known[2]
         else:
             if len(self._numbers) >= MAX_CONTEXTS:
                 self.clear()
-            number = self._numbers.setdefault(context, len(self._numbers))
+            found = self._numbers.get(context)
+            if found is None:
+                found = self._numbers[context] = self._next_number
+                self._next_number += 1
+            number, full = found, replace(context, catalog=self._catalog)
             if len(self._interned) >= MAX_CONTEXTS:
                 self._interned.clear()
-            self._interned[id(context)] = (context, number)
-        self._last, self._last_number = context, number
+            self._interned[id(context)] = (context, number, full)
+        self._last, self._last_number, self._last_full = context, number, full
         return number

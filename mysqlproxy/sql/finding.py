@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from mysqlproxy.sql.catalog import Name
 from mysqlproxy.sql.lexer import Token
 from mysqlproxy.sql.verdict import Effect, Kind, Needs
 
@@ -26,7 +27,8 @@ class Finding:
     Attributes:
         kind: only ever raised: READ, then OTHER, then WRITE.
         reasons: why; what raised the kind stands first.
-        names_of_relations: names that stand before a parenthesis without being called (CTEs with columns).
+        views, stored: schema and name of the views it reads and of the stored functions it calls, as far as the
+            catalog knows their bodies; ``sql.stored`` judges and removes them.
         others: as in ``Verdict``.
     """
 
@@ -37,6 +39,8 @@ class Finding:
     tables: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
     cacheable: bool = True
+    views: set[Name] = field(default_factory=set)
+    stored: set[Name] = field(default_factory=set)
 
     def raise_to(self, kind: Kind, reason: str) -> None:
         """At least ``kind``; ``reason`` goes first when it is what decides."""

@@ -194,6 +194,12 @@ def meaning_of(name: str, context: SqlContext) -> Meaning:
     return Meaning.PURE if context.version >= since else Meaning.UNKNOWN
 
 
+def is_built_in(name: str) -> bool:
+    """Whether any server of any version has a function of its own by that name (upper case)."""
+    known = (_COMMON, _EFFECTS, _LAST_STATEMENT, _SERVER, _MARIADB, _MYSQL, ADJACENT, KEYWORDS)
+    return name in {"CONNECTION_ID", "LAST_INSERT_ID"} or any(name in names for names in known)
+
+
 def effect_of(name: str) -> Effect:
     """What a built-in function with Meaning.EFFECT leaves in its connection."""
     return _EFFECTS[name]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from mysqlproxy.sql import calls, nodes, parsing, schemas
+from mysqlproxy.sql.catalog import SYSTEM, What
 from mysqlproxy.sql.finding import Finding, Tokens, word
 from mysqlproxy.sql.lexer import Token, TokenKind, measure
 from mysqlproxy.sql.verdict import Kind, Needs, SqlContext
@@ -83,10 +84,26 @@ def _table(node: exp.Table, finding: Finding, context: SqlContext) -> None:
         return
     if not schema and (name.upper() == "DUAL" or _is_cte(node, name)):
         return
-    finding.tables.add(f"{schema}.{name}" if schema else name)
+    shown = f"{schema}.{name}" if schema else name
+    finding.tables.add(shown)
+    owner = schema or context.schema
     why = schemas.why_manager(schema, name, context.schema)
     if why:
         finding.require(Needs.MANAGER, why)
+    elif context.catalog.available and owner.lower() not in SYSTEM:
+        _look_up(owner, name, shown, finding, context)
+
+
+def _look_up(owner: str, name: str, shown: str, finding: Finding, context: SqlContext) -> None:
+    relation = context.catalog.relation(owner, name)
+    if relation is None:
+        finding.raise_to(Kind.WRITE, f"{shown} is not a table or view that is known")
+    elif relation.what is What.VIEW:
+        finding.views.add((owner, name))
+    elif relation.what is What.DOUBTFUL:
+        finding.raise_to(Kind.WRITE, f"{shown} may have been defined anew")
+    elif relation.what is not What.TABLE:
+        finding.raise_to(Kind.WRITE, f"{shown} is no table and no view")
 
 
 def _is_cte(node: exp.Expr, name: str) -> bool:

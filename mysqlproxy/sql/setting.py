@@ -8,7 +8,7 @@ from __future__ import annotations
 from mysqlproxy.sql import calls, variables
 from mysqlproxy.sql.finding import Finding, Tokens, word
 from mysqlproxy.sql.lexer import TokenKind
-from mysqlproxy.sql.verdict import Effect, Kind, SqlContext
+from mysqlproxy.sql.verdict import Effect, Kind, Needs, SqlContext
 
 _SESSION = frozenset({"SESSION", "LOCAL"})
 _SERVER_WIDE = frozenset({"GLOBAL", "PERSIST", "PERSIST_ONLY"})
@@ -84,5 +84,8 @@ def _value(tokens: Tokens, finding: Finding, context: SqlContext) -> None:
     calls.scan(tokens, value, context, start=equals + 1)
     finding.effects |= value.effects
     finding.functions |= value.functions
+    finding.stored |= value.stored
+    if value.needs is Needs.LAST_STATEMENT:
+        finding.needs = value.needs
     if value.kind is Kind.WRITE:
         finding.raise_to(Kind.WRITE, value.reasons[0])

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, IntFlag
 
+from mysqlproxy.sql.catalog import NO_CATALOG, Catalog
+
 
 class Kind(Enum):
     """What the statement does to data. The values are the metric's ``kind`` label."""
@@ -114,7 +116,8 @@ class SqlContext:
         charset: the client's character set name, lower case.
         schema: the default schema or "".
         lower_case_table_names: 0, 1 or 2.
-        catalog: generation of the catalog of views and routines.
+        catalog: what the names of tables, views and functions mean; each generation is another key. Sessions
+            leave it out: ``Classifier`` puts in the one it was given last.
     """
 
     mariadb: bool = True
@@ -127,4 +130,4 @@ class SqlContext:
     charset: str = "utf8mb4"
     schema: str = ""
     lower_case_table_names: int = 0
-    catalog: int = 0
+    catalog: Catalog = NO_CATALOG

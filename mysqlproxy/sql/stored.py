@@ -1,0 +1,175 @@
+"""Views and stored functions: what a statement that uses one does. Called by ``sql.statement``.
+
+Declarations lie (READS SQL DATA may INSERT, NO SQL may lock), so the body decides, and the bodies of what it
+uses in turn. A body that is not positively understood may do anything. Each is read once per catalog.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from mysqlproxy.sql import body, reading
+from mysqlproxy.sql.catalog import Name, What
+from mysqlproxy.sql.digest import MAX_TEXT
+from mysqlproxy.sql.finding import Finding, Tokens
+from mysqlproxy.sql.lexer import TokenKind, text_lexer
+from mysqlproxy.sql.verdict import Effect, Kind, Needs, SqlContext
+
+MAX_DEPTH: Final = 32
+"""Views and functions inside of one another."""
+
+MAX_NEW: Final = 100
+"""Bodies read for one statement; the others are left to the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What using a view or calling a function does, as in ``Finding``; ``why`` is "" for a plain read."""
+
+    kind: Kind = Kind.READ
+    needs: Needs = Needs.ANY
+    effects: Effect = Effect.NONE
+    why: str = ""
+
+
+_DOUBTFUL = Judgement(Kind.WRITE, why="may have been defined anew")
+
+
+def resolve(finding: Finding, context: SqlContext) -> None:
+    """Raise ``finding`` by the views and functions that were found in it."""
+    if finding.views or finding.stored:
+        _resolve(finding, context, _Look(context))
+
+
+def names_no_definition(schema: str, name: str, context: SqlContext) -> bool:
+    """Whether the procedure's body is known to define nothing: CALL then changes no name's meaning."""
+    procedure = context.catalog.procedure(schema, name)
+    if procedure is None or procedure.body is None or "ORACLE" in procedure.sql_mode:
+        return False
+    tokens = _lex(procedure.body, procedure.sql_mode)
+    return tokens is not None and not any(token.upper in _MAY_DEFINE for token in tokens)
+
+
+_MAY_DEFINE = frozenset({"CREATE", "ALTER", "DROP", "RENAME", "CALL", "EXECUTE", "INSTALL", "UNINSTALL"})
+
+
+class _Look:
+    """One statement's look into the catalog: where it stands, and how much more it may read."""
+
+    def __init__(self, context: SqlContext) -> None:
+        self.catalog = context.catalog
+        self.server = (context.mariadb, context.version)
+        self.under_way: set[object] = set()
+        self.left = MAX_NEW
+        self.cut_short = False
+
+    def judge(self, function: bool, name: Name, context: SqlContext) -> Judgement:
+        catalog = self.catalog
+        key = (function, name, self.server)
+        known: Judgement | None = catalog.judgements.get(key)
+        if known is not None:
+            return known
+        if key in self.under_way:
+            return _anything("uses itself")
+        if self.left <= 0 or len(self.under_way) >= MAX_DEPTH:
+            self.cut_short = True
+            return _anything("uses more views and functions than are looked into at once")
+        self.left -= 1
+        self.under_way.add(key)
+        judgement = self._function(name, context) if function else self._view(name, context)
+        self.under_way.discard(key)
+        if not self.cut_short:
+            catalog.judgements[key] = judgement
+        return judgement
+
+    def _view(self, name: Name, context: SqlContext) -> Judgement:
+        relation = self.catalog.relation(*name)
+        if relation is None or relation.what is What.DOUBTFUL:
+            return _DOUBTFUL
+        if relation.body is None:
+            return _anything("has a body that may not be read")
+        # The servers keep views in a form that does not depend on the sql_mode.
+        tokens = _lex(relation.body, "")
+        if tokens is None:
+            return _anything("is not understood")
+        inner = _inside(context, name[0], "")
+        finding = reading.judge(tokens, inner, parse=True)
+        _resolve(finding, inner, self)
+        return _outcome(finding)
+
+    def _function(self, name: Name, context: SqlContext) -> Judgement:
+        function = self.catalog.function(*name, qualified=True)
+        if function is None or function.doubtful:
+            return _DOUBTFUL
+        if function.body is None:
+            return _anything("has a body that may not be read")
+        tokens = _lex(function.body, function.sql_mode)
+        queries = None if tokens is None or "ORACLE" in function.sql_mode else body.queries(tokens)
+        if queries is None:
+            return _anything("is not understood")
+        inner = _inside(context, name[0], function.sql_mode)
+        whole = Finding()
+        for query in queries:
+            finding = reading.judge(query, inner, parse=True)
+            _resolve(finding, inner, self)
+            if finding.kind is not Kind.READ:
+                whole.require(finding.needs, finding.reasons[0])
+                whole.raise_to(finding.kind, finding.reasons[0])
+            whole.effects |= finding.effects
+            whole.cacheable = whole.cacheable and finding.cacheable
+        return _outcome(whole)
+
+
+def _resolve(finding: Finding, context: SqlContext, look: _Look) -> None:
+    for function, names in ((False, finding.views), (True, finding.stored)):
+        for name in sorted(names):
+            judgement = look.judge(function, name, context)
+            if judgement.kind is Kind.READ:
+                continue
+            shown = ".".join(name)
+            reason = f"{'calls' if function else 'reads the view'} {shown}, which {judgement.why}"
+            finding.effects |= judgement.effects
+            finding.require(judgement.needs, reason)
+            finding.raise_to(judgement.kind, reason)
+    if look.cut_short:
+        finding.cacheable = False
+    finding.views, finding.stored = set(), set()
+
+
+def _outcome(finding: Finding) -> Judgement:
+    if not finding.cacheable:
+        finding.require(Needs.MANAGER, "depends on the connection's id")
+    why = "" if finding.kind is Kind.READ else finding.reasons[0]
+    return Judgement(finding.kind, finding.needs, finding.effects, why)
+
+
+def _anything(why: str) -> Judgement:
+    return Judgement(Kind.WRITE, effects=Effect.UNTRACKED, why=why)
+
+
+def _inside(context: SqlContext, schema: str, sql_mode: str) -> SqlContext:
+    """What the text of a body is read by: its own sql_mode and schema, in UTF-8."""
+    modes = sql_mode.upper().split(",")
+    return replace(
+        context,
+        schema=schema,
+        charset="utf8mb4",
+        ansi_quotes="ANSI_QUOTES" in modes,
+        no_backslash_escapes="NO_BACKSLASH_ESCAPES" in modes,
+        pipes_as_concat="PIPES_AS_CONCAT" in modes,
+        ignore_space="IGNORE_SPACE" in modes,
+        oracle=False,
+    )
+
+
+def _lex(text: str, sql_mode: str) -> Tokens | None:
+    """The tokens of a body; None when it is too large or holds what is no plain token."""
+    modes = sql_mode.upper().split(",")
+    raw = text.encode("utf-8", "replace")
+    if len(raw) > MAX_TEXT:
+        return None
+    tokens = text_lexer("ANSI_QUOTES" in modes, "NO_BACKSLASH_ESCAPES" in modes)(raw)
+    if any(token.kind in {TokenKind.SPECIAL, TokenKind.BAD} for token in tokens):
+        return None
+    return tokens
