@@ -63,6 +63,8 @@ def _classify(session: Session, raw: bytes, code: int) -> tuple[bytes, bytes, Ve
 
 def _query(session: Session, raw: bytes) -> None:
     raw, _, verdict = _classify(session, raw, Command.QUERY)
+    if verdict.kill is not None and verdict.kill.id is None and verdict.connection_ids:
+        raw, _, verdict = _classify(session, raw, Command.QUERY)  # KILL CONNECTION_ID(), now with its number
     if verdict.kill is not None and verdict.kill.id is not None and verdict.kill.id >= 1 << 31:
         kill.begin(session, verdict.kill.target, verdict.kill.id)
         return

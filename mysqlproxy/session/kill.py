@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from mysqlproxy.errors import ClientFault, PolicyDenied, ProxyError
+from mysqlproxy.errors import ClientFault, PolicyDenied, ProxyError, ServerFault
 from mysqlproxy.pool.connection import fault_of
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # ER_CONNECTION_KILLED: what the victim of KILL CONNECTION is told when it waits for an answer.
 _KILLED = ClientFault("Connection was killed", errno=1927, sqlstate="70100")
+_INTERRUPTED = ClientFault("Query execution was interrupted", errno=1317, sqlstate="70100")
 
 
 def begin(session: Session, target: KillTarget, number: int) -> None:
@@ -35,6 +36,9 @@ async def _kill(session: Session, target: KillTarget, number: int) -> None:
         victim = session.services.sessions.get(number)
         if victim is None or victim.login_packets is not None:
             raise ClientFault(f"Unknown thread id: {number}", errno=1094, sqlstate="HY000")
+        if victim is session:
+            _kill_itself(session, target)
+            return
         if victim.account.name != session.account.name:
             await _ask_server(session, victim, number)
         elif victim.active is not None:
@@ -51,6 +55,17 @@ async def _kill(session: Session, target: KillTarget, number: int) -> None:
         session.reply_ok()
 
 
+def _kill_itself(session: Session, target: KillTarget) -> None:
+    """The statement that is killed is the KILL."""
+    session.task = None
+    if target is KillTarget.QUERY:
+        session.refuse(_INTERRUPTED)
+        return
+    error = _KILLED if session.services.view.mariadb else _INTERRUPTED
+    session.client.write(frame(build_err(error.errno, error.sqlstate, str(error)), 1))
+    lifecycle.close(session)
+
+
 async def _ask_server(session: Session, victim: Session, number: int) -> None:
     """Let a server say whether this account may kill that one's statement, by doing it.
 
@@ -59,9 +74,13 @@ async def _ask_server(session: Session, victim: Session, number: int) -> None:
         ServerFault: the server's refusal.
     """
     connection = victim.active or next(iter(victim.held.values()), None)
+    denied = PolicyDenied(f"You are not owner of thread {number}", errno=1095, sqlstate="HY000")
     if connection is None:
-        raise PolicyDenied(f"You are not owner of thread {number}", errno=1095, sqlstate="HY000")
-    await session.services.pools.kill_as(session.identity, connection)
+        raise denied
+    try:
+        await session.services.pools.kill_as(session.identity, connection)
+    except ServerFault as error:
+        raise denied if error.errno == denied.errno else error from None  # with the number the client knows
 
 
 def end_victim(victim: Session) -> None:

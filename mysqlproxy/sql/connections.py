@@ -38,12 +38,19 @@ def spans(statement: Tokens) -> list[Span]:
     """(start, end, whole_item) of each place in one statement of a text, in order; offsets are bytes of the
     text.
     """
+    filled_from = 0
     if word(statement, 0) in _STORED:
-        return []
+        # Of CREATE TABLE ... AS SELECT only the rows are stored, not the text.
+        words = [token.upper for token in statement]
+        if "TABLE" not in words[1:4] or "SELECT" not in words:
+            return []
+        filled_from = words.index("SELECT")
     found: list[Span] = []
     in_list = [False]
     for index, token in enumerate(statement):
         upper = token.upper
+        if index < filled_from:
+            continue
         if upper == "(":
             in_list.append(False)
         elif upper == ")":
