@@ -67,7 +67,6 @@ def closed(client: Any) -> bool:
 @pytest.mark.parametrize(
     "statement",
     [
-        "SELECT BENCHMARK(4000000000, SHA1(1))",
         "SELECT COUNT(*) FROM seq",
         "INSERT INTO app.t SELECT * FROM seq",
     ],
