@@ -6,7 +6,10 @@ refused there instead of passing unnoticed.
 
 from __future__ import annotations
 
+import os
 import secrets
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from mysqlproxy.demo.local import LocalCluster, free_port
 
 ACCOUNT = "suites"
 STRONG_ACCOUNT = "suites_strong"  # its reads see what any client wrote
+_ZONES = Path("/usr/share/zoneinfo")
 SCHEMAS = ("test", "test_schema", "test_schema_2")  # those that SQLAlchemy's tests expect
 
 
@@ -55,15 +59,38 @@ class Scene:
         return wrong
 
 
+def load_time_zones(cluster: LocalCluster) -> bool:
+    """Fill the servers' time zone tables, which some tests skip or fail without; False where that can't be had."""
+    program, client = shutil.which("mariadb-tzinfo-to-sql"), shutil.which("mariadb")
+    if program is None or client is None or not _ZONES.is_dir():
+        return False
+    made = subprocess.run([program, "--skip-write-binlog", str(_ZONES)], capture_output=True, check=True)
+    for server in cluster.servers:
+        subprocess.run(
+            [client, "--no-defaults", f"--socket={server.socket}", "--user=root", "mysql"],
+            input=made.stdout,
+            env={**os.environ, "MYSQL_PWD": cluster.passwords["root"]},
+            capture_output=True,
+            check=True,
+        )
+    return True
+
+
 @contextmanager
-def open_scene(directory: Path) -> Iterator[Scene]:
-    """Start it, with strategy random over two workers and read_consistency session."""
+def open_scene(directory: Path, time_zones: bool = False) -> Iterator[Scene]:
+    """Start it, with strategy random over two workers and read_consistency session.
+
+    Args:
+        time_zones: whether to fill the time zone tables, which takes some seconds.
+    """
     password = secrets.token_urlsafe(18)
     with LocalCluster(directory / "cluster", options={"max_connections": "300"}) as cluster:
         for account in (ACCOUNT, STRONG_ACCOUNT):
             cluster.manager.query(f"CREATE USER {account}@'%' IDENTIFIED BY '{password}'")
             cluster.manager.query(f"GRANT ALL PRIVILEGES ON *.* TO {account}@'%' WITH GRANT OPTION")
             cluster.manager.query(f"REVOKE READ_ONLY ADMIN ON *.* FROM {account}@'%'")
+        if time_zones:
+            load_time_zones(cluster)
         cluster.wait_in_sync()
         used = {server.port for server in cluster.servers}
         port = free_port(used)
