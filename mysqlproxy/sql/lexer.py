@@ -96,9 +96,11 @@ def measure(tokens: Sequence[Token]) -> Measure:
 def _text_lexer(ansi_quotes: bool, no_backslash_escapes: bool) -> Lexer:
     single = rb"'" + quoted(rb"'", not no_backslash_escapes) + rb"'"
     double = rb'"' + quoted(rb'"', not no_backslash_escapes) + rb'"'
+    # In t.5 and @5 the digits are a name; in 1..5 they are none.
+    number = rb"(?:(?:(?<![" + WORD_CLASS + rb"`\"]\.)(?<!@)|(?=\.))" + NUMBER + rb")"
     prefix = rb"(?:[nNxXbB]" + single + rb")|"
     string = prefix + single if ansi_quotes else prefix + single + rb"|" + double
-    return _lexer(rb"(?:" + SPACE + rb"|" + COMMENT + rb")++", string, NUMBER, ansi_quotes)
+    return _lexer(rb"(?:" + SPACE + rb"|" + COMMENT + rb")++", string, number, ansi_quotes)
 
 
 @lru_cache(maxsize=2)
@@ -115,7 +117,7 @@ def _lexer(gap: bytes, string: bytes, number: bytes, ansi_quotes: bool) -> Lexer
         rb"(?P<gap>" + gap + rb")?+(?:(/\*(?:[!+]|[Mm]!)?|\*/(?!\*))"
         rb"|(" + name + rb")"
         rb"|(" + string + rb")"
-        rb"|((?:(?<![" + WORD_CLASS + rb"`\"]\.)(?<!@))(?:" + number + rb"))"
+        rb"|(" + number + rb")"
         rb"|(" + word + rb")"
         rb"|(\.\.\.|" + _OPERATORS + rb")"
         rb"|(.)|\Z)",

@@ -97,7 +97,8 @@ def mutated(data: st.DataObject, text: str, context: SqlContext) -> str:
     for token in text_lexer(context.ansi_quotes, context.no_backslash_escapes)(raw):
         written = raw[token.start : token.end].decode("utf-8", "replace")
         if token.spaced:
-            parts.append(data.draw(GAPS))
+            # White space behind two minus signs would make a comment of them and of all that follows.
+            parts.append("/**/" if parts and parts[-1] == "-" else data.draw(GAPS))
         if token.kind is TokenKind.STRING and written[0] == "'" and not context.no_backslash_escapes:
             written = data.draw(STRINGS)
         elif token.kind is TokenKind.NUMBER and written.isdigit():
