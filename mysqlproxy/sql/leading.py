@@ -72,6 +72,7 @@ def _ddl(tokens: Tokens, context: SqlContext) -> Finding:
         # Names before parentheses are mostly columns and indexes here: only what is known to have an effect
         # counts.
         finding.effects |= called.effects & ~Effect.UNTRACKED
+        finding.cacheable = called.cacheable
     return finding
 
 
