@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from mysqlproxy.config.schema import Server
 from mysqlproxy.errors import ProxyError, ServerFault
@@ -21,6 +21,8 @@ from mysqlproxy.protocol.capabilities import SSL
 from mysqlproxy.protocol.commands import Command as Code
 from mysqlproxy.protocol.handshake import Greeting
 from mysqlproxy.protocol.response import ResponseWalker
+
+Result = TypeVar("Result")
 
 # All that a session needs to know of what its statements change, reported in the OK packets.
 _TRACKERS_MARIADB = b"SET session_track_system_variables='*',session_track_schema=1"
@@ -181,11 +183,11 @@ class ServerConnection(ServerWire):
         if self.waiting and not self.keep:
             self.wake()
 
-    async def claim(self, what: Awaitable[object]) -> None:
-        """Wait for something without the pool taking this connection away meanwhile."""
+    async def claim(self, what: Awaitable[Result]) -> Result:
+        """Wait for something without the pool taking this connection away meanwhile; what that gave."""
         self.claimed = True
         try:
-            await what
+            return await what
         finally:
             self.claimed = False
 

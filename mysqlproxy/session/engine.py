@@ -204,8 +204,9 @@ class Session:
         """The way round for everything that has to wait."""
         try:
             connection = await self.connection(server)
-            if not freshness.is_fresh(self, connection) and not await freshness.catch_up(
-                self, connection, server
+            # Claimed: it waits for others' answers, too, while nothing runs on this connection.
+            if not freshness.is_fresh(self, connection) and not await connection.claim(
+                freshness.catch_up(self, connection, server)
             ):
                 self.stay.manager_reads = Why.BEHIND
                 try:
@@ -215,7 +216,7 @@ class Session:
                 behind, connection = connection, await self.connection(server)
                 behind.offer()
             await transfer.bind(connection, request)
-            if connection.closed:
+            if connection.closed or connection.owner is not self:
                 raise ServerFault("Lost connection to server")
         except (ProxyError, TimeoutError) as error:
             self.task = None
