@@ -5,17 +5,20 @@ autocommit, as an application's are, and may go to workers.
 """
 
 import os
+import sys
 
 DRIVER = os.environ["SUITES_DRIVER"]
 if DRIVER == "pymysql":
     import pymysql
 
+    for loaded in [name for name in sys.modules if name.partition(".")[0] == "MySQLdb"]:
+        del sys.modules[loaded]  # runtests.py imports mysqlclient where it is installed
     pymysql.install_as_MySQLdb()
 
 
 def _database(name):
     return {
-        "ENGINE": "mysql.connector.django" if DRIVER == "mysqlconnector" else "django.db.backends.mysql",
+        "ENGINE": "django.db.backends.mysql",
         "NAME": name,
         "HOST": "127.0.0.1",
         "PORT": os.environ["SUITES_PORT"],
