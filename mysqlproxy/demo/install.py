@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,14 +91,18 @@ def make_template(installation: Installation, directory: Path, statements: Seque
     script = "CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n"
     script += "\n".join((installation.scripts / name).read_text("utf-8") for name in _SCRIPTS)
     script += "\n" + "".join(f"{statement};\n" for statement in own)
-    result = subprocess.run(
-        installation.command("--bootstrap", f"--datadir={directory}", "--silent-startup"),
-        input=script.encode(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        check=False,
-    )
+    # A server that starts removes all temporary tables from its tmpdir, whoever made them: not the machine's.
+    with tempfile.TemporaryDirectory(dir=directory) as own_tmp:
+        result = subprocess.run(
+            installation.command(
+                "--bootstrap", f"--datadir={directory}", f"--tmpdir={own_tmp}", "--silent-startup"
+            ),
+            input=script.encode(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            check=False,
+        )
     if result.returncode:
         last = result.stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
         raise LocalClusterError(
