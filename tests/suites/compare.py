@@ -26,6 +26,7 @@ class Comparison:
         manager_reads: how many reads that workers could have taken went to the manager, by reason.
         retried: reads that a worker refused and the manager answered.
         wrong_writes: workers with a transaction of their own.
+        broken: why the run through the daemon came to nothing, "" when it did not.
     """
 
     suite: Suite
@@ -34,6 +35,7 @@ class Comparison:
     manager_reads: dict[str, int]
     retried: int
     wrong_writes: list[str]
+    broken: str = ""
 
     @property
     def lost(self) -> list[str]:
@@ -46,6 +48,8 @@ class Comparison:
     @property
     def faults(self) -> list[str]:
         """What is wrong, one line each; none when the suite holds."""
+        if self.broken:
+            return [f"through the daemon only: {self.broken}"]
         outcomes = self.outcomes["proxy"]
         lines = [f"{name}: {outcomes.get(name, 'not run')} through the daemon only" for name in self.lost]
         return lines + [f"written on a worker: {wrong}" for wrong in self.wrong_writes]
@@ -56,15 +60,21 @@ def compare(suite: Suite, scene: Scene, seconds: float = 3600.0) -> Comparison:
 
     Raises:
         NoSource: the source distribution can't be had.
-        RuntimeError: a run took more than ``seconds`` or ran no test.
+        RuntimeError: the run against the manager took more than ``seconds`` or ran no test.
     """
-    outcomes = {}
+    outcomes: dict[str, Outcomes] = {}
+    broken = ""
     before = scene.daemon.metrics()
     for way in WAYS:
         scene.clear()
         before = scene.daemon.metrics()
         files = CACHE / f"{suite.name}-{way}"
-        outcomes[way] = run(suite, scene.port(way), scene.password, files, seconds)
+        try:
+            outcomes[way] = run(suite, scene.port(way), scene.password, files, seconds)
+        except RuntimeError as error:
+            if way == "direct":
+                raise
+            outcomes[way], broken = {}, str(error)
     after = scene.daemon.metrics()
     scene.cluster.wait_in_sync(60)
     return Comparison(
@@ -74,6 +84,7 @@ def compare(suite: Suite, scene: Scene, seconds: float = 3600.0) -> Comparison:
         manager_reads=_grown(before, after, "mysqlproxy_reads_on_manager_total", "reason"),
         retried=sum(_grown(before, after, "mysqlproxy_retried_reads_total", "reason").values()),
         wrong_writes=scene.wrong_writes(),
+        broken=broken,
     )
 
 
