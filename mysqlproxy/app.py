@@ -15,6 +15,7 @@ import uvloop
 
 from mysqlproxy import __version__
 from mysqlproxy.admin import http
+from mysqlproxy.cluster.catalog_reader import CatalogReader, Source
 from mysqlproxy.cluster.monitor import Monitor
 from mysqlproxy.cluster.view import ClusterView
 from mysqlproxy.config.load import load
@@ -81,11 +82,14 @@ class Daemon:
         counters = Counters()
         self.pools = Pools(self._server_failed, counters.waited, counters.waited_in_vain)
         self.pools.configure(config)
+        classifier = Classifier()
+        self.catalog = CatalogReader(config.monitor.interval, classifier.see)
         self.services = services = Services(
             config=config,
             view=ClusterView(),
             pools=self.pools,
-            classifier=Classifier(),
+            classifier=classifier,
+            catalog=self.catalog,
             counters=counters,
             accounts=accounts,
             admission=Admission(config.limits),
@@ -94,11 +98,12 @@ class Daemon:
             manager_position=ManagerPosition(self.pools, _own_identity(config), self.tasks),
             tls=tls,
         )
+        self._monitor_password = resolve_secret(config.monitor.password)
         self.monitor = Monitor(
             config.servers,
             config.monitor,
             self._view_changed,
-            password=resolve_secret(config.monitor.password),
+            password=self._monitor_password,
         )
         self.listeners = Listeners(lambda: Client(lambda client: Session(client, services), counters))
         endpoints: http.Server | None = None
@@ -107,6 +112,7 @@ class Daemon:
             await self.listeners.open(config.listen.mysql)
             endpoints = await self._start_http()
             self._install_signals()
+            self.catalog.start()
             self.tasks.start(self._watch(), "monitor start")
             self.tasks.start(self._tick(), "sweep")
             self.tasks.start(self._sign_of_life(), "watchdog")
@@ -124,6 +130,7 @@ class Daemon:
             if endpoints is not None:
                 await endpoints.close()
             await self.monitor.stop()
+            await self.catalog.stop()
             await self.tasks.close()
             await self.pools.close()
             self.notifier.close()
@@ -164,9 +171,21 @@ class Daemon:
         before = self.services.view
         self.pools.follow(view)
         self.services.see(view)
+        self._follow_catalog()
         if (before.version, before.sql_mode) != (view.version, view.sql_mode):
             for session in self.services.sessions.values():
                 session.context_changed()
+
+    def _follow_catalog(self) -> None:
+        """The catalog is read from the manager, where definitions come first; without one from a worker."""
+        view, config = self.services.view, self.config
+        asked = view.manager or next(iter(view.readers), None)
+        server = next((one for one in config.servers if asked is not None and one.name == asked.name), None)
+        if asked is None or server is None:
+            self.catalog.follow(None)
+            return
+        user, password = config.monitor.user, self._monitor_password
+        self.catalog.follow(Source(server, asked.mariadb, asked.incarnation, user, password))
 
     def _server_failed(self, name: str) -> None:
         self.monitor.report(name)
@@ -211,6 +230,8 @@ class Daemon:
             services.manager_position.identity = _own_identity(config)
             logs.set_up(config.log)
             self.pools.configure(config)
+            self._monitor_password, self.catalog.interval = password, config.monitor.interval
+            self._follow_catalog()
             await self.monitor.reconfigure(config.servers, config.monitor, password=password)
             log.info("reloaded %s", self.path)
             self.notifier.ready(f"listening on {', '.join(config.listen.mysql)}")

@@ -58,10 +58,10 @@ class LimitedConnection(_Base):  # type: ignore[misc]
             defer_connect=True,
         )
 
-    def begin(self, seconds: float) -> None:
+    def begin(self, seconds: float, allowance: int = MAX_BYTES) -> None:
         """A new deadline from now, and a new allowance of bytes."""
         self._deadline = time.monotonic() + seconds
-        self._allowance = MAX_BYTES
+        self._allowance = allowance
 
     def login(self) -> None:
         """Connect and log in. Names are resolved anew."""

@@ -124,6 +124,8 @@ def _prepare(session: Session, raw: bytes) -> None:
     raw, _, verdict = _classify(session, raw, Command.STMT_PREPARE)
     request = Request(Command.STMT_PREPARE, raw, response.PREPARE, verdict, monotonic())
     request.prepared = session.prepared.new(payload_of(raw), verdict, session.state.schema)
+    request.prepared.context = session.context
+    request.prepared.catalog = session.services.classifier.catalog
     _start(session, request)
 
 
@@ -147,13 +149,23 @@ def _execute(session: Session, raw: bytes) -> None:
     if types is not None:
         prepared.types = types
     form = response.CURSOR if cursor_requested(payload) else response.QUERY
+    _judge_anew(session, prepared)
     _send_to_prepared(session, prepared, Request(raw[HEADER], raw, form, prepared.verdict, monotonic()))
 
 
 def _bulk_execute(session: Session, raw: bytes) -> None:
     prepared = _find(session, raw, "mysqld_stmt_bulk_execute")
+    _judge_anew(session, prepared)
     request = Request(Command.STMT_BULK_EXECUTE, raw, response.QUERY, prepared.verdict, monotonic())
     _send_to_prepared(session, prepared, request)
+
+
+def _judge_anew(session: Session, prepared: Prepared) -> None:
+    """Names may mean something else than when it was prepared."""
+    classifier = session.services.classifier
+    if prepared.catalog is not classifier.catalog:
+        prepared.catalog = classifier.catalog
+        prepared.verdict = classifier.verdict(prepared.request[1:], prepared.context)
 
 
 def _send_to_prepared(session: Session, prepared: Prepared, request: Request) -> None:

@@ -19,7 +19,7 @@ from mysqlproxy.protocol.packets import build_err
 from mysqlproxy.routing.route import only_session_state
 from mysqlproxy.session import lifecycle, settle
 from mysqlproxy.session.request import Request
-from mysqlproxy.sql.verdict import Kind
+from mysqlproxy.sql.verdict import Effect, Kind
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -65,6 +65,8 @@ def server_gone(session: Session) -> None:
         return
     session.leave(connection)
     session.held.pop(connection.name, None)
+    if request.verdict.effects & Effect.DDL:
+        settle.doubt(session, request.verdict)
     if session.gone:
         return
     settle.remember_server(session)

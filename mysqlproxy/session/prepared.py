@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from mysqlproxy.errors import ClientFault, PacketTooLarge
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
-from mysqlproxy.sql.verdict import Verdict
+from mysqlproxy.sql.catalog import NO_CATALOG
+from mysqlproxy.sql.verdict import SqlContext, Verdict
 
 MAX_STATEMENTS = 4096  # a session; the servers' own bound is 16382 for all connections together
 LAST_PREPARED = 0xFFFFFFFF  # MariaDB: the id of "the last one prepared"
@@ -27,7 +28,8 @@ class Prepared:
     Attributes:
         id: what the client calls it.
         request: the payload of its COM_STMT_PREPARE.
-        verdict: made at prepare.
+        verdict: made at prepare, and anew when the catalog has changed since.
+        context, catalog: what it was made by.
         schema: the default schema at prepare, or None.
         parameters: how many.
         types: the last type block an EXECUTE brought, or None.
@@ -36,13 +38,17 @@ class Prepared:
             answer of its own).
     """
 
-    __slots__ = ("id", "long_data", "parameters", "refused", "request", "schema", "types", "verdict")
+    __slots__ = (
+        "catalog", "context", "id", "long_data", "parameters", "refused", "request", "schema", "types", "verdict",
+    )  # fmt: skip
 
     def __init__(self, number: int, request: bytes, verdict: Verdict, schema: bytes | None) -> None:
         self.id = number
         self.request = request
         self.verdict = verdict
         self.schema = schema
+        self.context = SqlContext()
+        self.catalog = NO_CATALOG
         self.parameters = 0
         self.types: bytes | None = None
         self.long_data: dict[int, bytearray] = {}

@@ -10,6 +10,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mysqlproxy.cluster.catalog_reader import CatalogReader
 from mysqlproxy.cluster.view import ClusterView
 from mysqlproxy.config.schema import Config
 from mysqlproxy.gatekeeper.accounts import Accounts
@@ -45,6 +46,7 @@ class Services:
     view: ClusterView
     pools: Pools
     classifier: Classifier
+    catalog: CatalogReader
     counters: Counters
     accounts: Accounts
     admission: Admission

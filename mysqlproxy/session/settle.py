@@ -27,6 +27,7 @@ from mysqlproxy.protocol.response import ResponseWalker
 from mysqlproxy.protocol.tracking import parse_session_state
 from mysqlproxy.routing.route import Why
 from mysqlproxy.session.request import Request
+from mysqlproxy.sql.definition import names_defined
 from mysqlproxy.sql.verdict import Effect, Kind, Verdict
 
 if TYPE_CHECKING:
@@ -87,11 +88,19 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     connection.keep = _keep(connection, verdict, walker, status)
     if verdict.effects & Effect.INSERT or walker.last_insert_id:
         connection.inserted = True
+    if verdict.effects & Effect.DDL:
+        doubt(session, verdict, bool(walker.result_sets))
     if request.prepared is not None:
         _learn_prepared(session, connection, request, status)
     if session.state.uncarried:
         connection.keep |= Keep.UNTRACKED
     _remember_stay(session, connection)
+
+
+def doubt(session: Session, verdict: Verdict, result_set: bool = False) -> None:
+    """What a definition names may mean something else from now on, even when it failed."""
+    reader = session.services.catalog
+    reader.doubt(names_defined(verdict, reader.catalog, session.context.schema, result_set=result_set))
 
 
 def _learn_state(session: Session, connection: ServerConnection, request: Request, verdict: Verdict) -> None:

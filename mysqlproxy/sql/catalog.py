@@ -77,6 +77,7 @@ class Catalog:
             not be read.
         doubtful: names, lower case, that were in a definition that passed since it was read.
         all_doubtful: anything may have been defined since.
+        base: the catalog that this one is, but for the doubts; None for itself.
         judgements: what ``sql.stored`` found out about bodies, so that each is read once.
     """
 
@@ -89,6 +90,7 @@ class Catalog:
     loadable: frozenset[str] | None = frozenset()
     doubtful: frozenset[str] = frozenset()
     all_doubtful: bool = False
+    base: Catalog | None = None
     judgements: dict[Any, Any] = field(default_factory=dict)
 
     def relation(self, schema: str, name: str) -> Relation | None:
@@ -181,6 +183,7 @@ def doubting(catalog: Catalog, names: frozenset[str] | None, generation: int) ->
         procedures=catalog.procedures,
         loadable=catalog.loadable,
         doubtful=doubtful,
+        base=catalog.base or catalog,
         all_doubtful=catalog.all_doubtful or names is None or len(doubtful) > MAX_DOUBTS,
     )
 

@@ -129,7 +129,11 @@ class Classifier:
     def see(self, catalog: Catalog) -> None:
         """Make verdicts by this catalog from now on; none made by another one is found any more."""
         self._catalog = catalog
+        # Doubts come and go; when nothing has changed, what was made before them holds again.
+        kept = (catalog, catalog.base)
+        numbers = {full: number for full, number in self._numbers.items() if full.catalog in kept}
         self._forget_contexts()
+        self._numbers = numbers
 
     def clear(self) -> None:
         """Forget every verdict; the counters stay."""
@@ -159,11 +163,10 @@ class Classifier:
         else:
             if len(self._numbers) >= MAX_CONTEXTS:
                 self.clear()
-            found = self._numbers.get(context)
-            if found is None:
-                found = self._numbers[context] = self._next_number
+            full = replace(context, catalog=self._catalog)
+            number = self._numbers.setdefault(full, self._next_number)
+            if number == self._next_number:
                 self._next_number += 1
-            number, full = found, replace(context, catalog=self._catalog)
             if len(self._interned) >= MAX_CONTEXTS:
                 self._interned.clear()
             self._interned[id(context)] = (context, number, full)

@@ -18,6 +18,8 @@ from mysqlproxy.sql.lexer import Token, TokenKind, measure
 from mysqlproxy.sql.verdict import Kind, Needs, SqlContext
 from mysqlproxy.sql.words import words
 
+PLAIN = "a plain read"
+
 MAX_TOKENS = 4000
 MAX_DEPTH = 100
 
@@ -48,7 +50,7 @@ def judge(tokens: Tokens, context: SqlContext, parse: bool) -> Finding:
         return finding
     _look_into(tokens, finding, context)
     if finding.kind is Kind.READ:
-        finding.reasons.append("a plain read")
+        finding.reasons.append(PLAIN)
     return finding
 
 

@@ -1,4 +1,5 @@
-"""Views and stored functions: what a statement that uses one does. Called by ``sql.statement``.
+"""Views and stored functions: what a statement that uses one does. Called by ``sql.statement`` and
+``sql.definition``.
 
 Declarations lie (READS SQL DATA may INSERT, NO SQL may lock), so the body decides, and the bodies of what it
 uses in turn. A body that is not positively understood may do anything. Each is read once per catalog.
@@ -10,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mysqlproxy.sql import body, reading
-from mysqlproxy.sql.catalog import Name, What
+from mysqlproxy.sql.catalog import Catalog, Name, What
 from mysqlproxy.sql.digest import MAX_TEXT
-from mysqlproxy.sql.finding import Finding, Tokens
+from mysqlproxy.sql.finding import Finding, Tokens, word
 from mysqlproxy.sql.lexer import TokenKind, text_lexer
 from mysqlproxy.sql.verdict import Effect, Kind, Needs, SqlContext
 
@@ -42,16 +43,23 @@ def resolve(finding: Finding, context: SqlContext) -> None:
         _resolve(finding, context, _Look(context))
 
 
-def names_no_definition(schema: str, name: str, context: SqlContext) -> bool:
-    """Whether the procedure's body is known to define nothing: CALL then changes no name's meaning."""
-    procedure = context.catalog.procedure(schema, name)
+def names_defined_in(catalog: Catalog, schema: str, name: str) -> frozenset[str] | None:
+    """The names that a procedure may define anew when it is called; None for any name."""
+    procedure = catalog.procedure(schema, name)
     if procedure is None or procedure.body is None or "ORACLE" in procedure.sql_mode:
-        return False
+        return None
     tokens = _lex(procedure.body, procedure.sql_mode)
-    return tokens is not None and not any(token.upper in _MAY_DEFINE for token in tokens)
+    if tokens is None or any(token.upper in _OPAQUE for token in tokens):
+        return None
+    for index, token in enumerate(tokens):
+        if token.upper in _DEFINES and word(tokens, index + 1) != "TEMPORARY":
+            return frozenset(token.text.lower() for token in tokens if token.kind in _NAMES)
+    return frozenset()
 
 
-_MAY_DEFINE = frozenset({"CREATE", "ALTER", "DROP", "RENAME", "CALL", "EXECUTE", "INSTALL", "UNINSTALL"})
+_DEFINES = frozenset({"CREATE", "ALTER", "DROP", "RENAME"})
+_OPAQUE = frozenset({"CALL", "EXECUTE", "INSTALL", "UNINSTALL", "IMPORT"})
+_NAMES = frozenset({TokenKind.WORD, TokenKind.QUOTED})
 
 
 class _Look:
@@ -135,6 +143,8 @@ def _resolve(finding: Finding, context: SqlContext, look: _Look) -> None:
     if look.cut_short:
         finding.cacheable = False
     finding.views, finding.stored = set(), set()
+    if finding.kind is not Kind.READ and reading.PLAIN in finding.reasons:
+        finding.reasons.remove(reading.PLAIN)
 
 
 def _outcome(finding: Finding) -> Judgement:
