@@ -214,7 +214,11 @@ def test_a_changed_certificate_is_shown_to_the_next_client(running: Daemon, tmp_
     authority = Authority(tmp_path)
     certificate, key = authority.issue("one", "127.0.0.1")
     change(running, tls={"certificate": str(certificate), "key": str(key)})
-    trust = {"ssl_ca": str(authority.ca), "ssl_verify_cert": True, "ssl_verify_identity": True}
+    trust: dict[str, Any] = {
+        "ssl_ca": str(authority.ca),
+        "ssl_verify_cert": True,
+        "ssl_verify_identity": True,
+    }
     old = running.connect(**trust)
     other, other_key = authority.issue("two", "elsewhere.example")
     shutil.copy(other, certificate)

@@ -22,7 +22,7 @@ from mysqlproxy.pool.login import Identity
 from mysqlproxy.pool.pool import ServerPool
 from mysqlproxy.protocol import capabilities as flags
 from mysqlproxy.protocol.credentials import ServerCredential
-from tests.support.raw import RawClient
+from tests.support.raw import Answer, RawClient
 from tests.support.sessions import ask, servers, threads, value
 from tests.support.waiting import eventually
 
@@ -68,7 +68,7 @@ def test_last_insert_id_survives_the_age(cluster: LocalCluster, proxy: Proxy) ->
 def test_idle_connections_are_kept_alive_below(cluster: LocalCluster, proxy: Proxy, name: str) -> None:
     cluster.manager.query(f"SET GLOBAL {name} = 3")
     daemon = proxy(routing=DIRECT)
-    flag = {"client_flag": flags.INTERACTIVE} if name == "interactive_timeout" else {}
+    flag: dict[str, Any] = {"client_flag": flags.INTERACTIVE} if name == "interactive_timeout" else {}
     with daemon.connect(**flag) as before:
         ask(before, "SELECT 1")  # then it is idle in the pool
     keeping, free = daemon.connect(**flag), daemon.connect(**flag)
@@ -134,7 +134,7 @@ def test_what_a_session_writes_is_tracked_after_each_reset(cluster: LocalCluster
             ask(locked, "LOCK TABLES app.t READ")
         client = stack.enter_context(RawClient(address, "app", password))
         other = stack.enter_context(RawClient(address, "app", password))
-        resets = (
+        resets: tuple[Callable[[], Answer], ...] = (
             lambda: client.query("DO 1"),
             lambda: other.query("DO 1"),
             lambda: client.command(0x1F),

@@ -20,7 +20,7 @@ from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
 from tests.conftest import Factory
 from tests.support.mysql import MysqlPair
-from tests.support.raw import RawClient
+from tests.support.raw import Answer, RawClient
 from tests.support.sessions import servers, standing
 from tests.support.waiting import eventually
 
@@ -222,7 +222,11 @@ def test_after_the_clients_reset_the_schema_is_that_of_the_login(place: Place) -
 
 def test_prepared_statements_of_the_protocol_are_gone_after_the_clients_reset(place: Place) -> None:
     with place.client() as client:
-        for reset in (lambda: client.command(0x1F), lambda: client.change_user("app", place.password)):
+        resets: tuple[Callable[[], Answer], ...] = (
+            lambda: client.command(0x1F),
+            lambda: client.change_user("app", place.password),
+        )
+        for reset in resets:
             prepared = client.prepare("SELECT 1")
             assert client.execute(prepared.id).err is None
             reset().ok  # noqa: B018
@@ -304,11 +308,12 @@ def initialised(place: Place) -> bool:
 def test_tracking_works_after_each_reset(place: Place) -> None:
     """What a session writes and sets is still learned: it is carried over to the next connection."""
     with place.client() as client, place.client() as other:
-        for reset in (
+        resets: tuple[Callable[[], Answer], ...] = (
             lambda: other.query("SELECT 1"),
             lambda: client.command(0x1F),
             lambda: client.change_user("app", place.password),
-        ):
+        )
+        for reset in resets:
             reset().check()
             client.query("SET time_zone = '+02:00'").check()
             client.query("USE app").check()

@@ -9,16 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pymysql
-
 from mysqlproxy.demo import local
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.demo.server import LocalServer
 from tests.conftest import Factory, merge
 from tests.support.waiting import eventually
-
-Connection = pymysql.connections.Connection  # type: ignore[type-arg]
 
 
 def ask(connection: Any, sql: str, args: Any = None) -> list[tuple[Any, ...]]:
