@@ -10,6 +10,8 @@ that are not named here. See https://dev.mysql.com/doc/refman/8.4/en/charset-cha
 
 from __future__ import annotations
 
+from mysqlproxy.sql.unquoted import MAX_UNQUOTED, unquoter
+from mysqlproxy.sql.verdict import SqlContext
 from mysqlproxy.sql.words import words
 
 UTF8 = frozenset({"utf8", "utf8mb3", "utf8mb4"})
@@ -25,15 +27,18 @@ SINGLE_BYTE = words(
 NOT_ASCII = frozenset({"swe7", "ucs2", "utf16", "utf16le", "utf32"})
 
 
-def unreadable(text: bytes, charset: str) -> str:
+def unreadable(text: bytes, context: SqlContext) -> str:
     """Why ``text`` cannot be lexed by bytes, or "" when it can."""
-    if b"\0" in text:
-        return "holds a NUL byte"
+    charset = context.charset
     if charset in NOT_ASCII:
         return "is in a character set that does not extend ASCII"
-    if charset in UTF8 or charset in SINGLE_BYTE or text.isascii():
-        return ""
-    return "holds multi-byte characters in which a quote may hide"
+    if charset not in UTF8 and charset not in SINGLE_BYTE and not text.isascii():
+        return "holds multi-byte characters in which a quote may hide"
+    if b"\0" in text and (
+        len(text) > MAX_UNQUOTED or b"\0" in unquoter(context.ansi_quotes, context.no_backslash_escapes)(text)
+    ):
+        return "holds a NUL byte outside of its strings"
+    return ""
 
 
 def names_readable(digest: bytes, charset: str) -> bool:

@@ -104,7 +104,7 @@ class Classifier:
             if found is not None:
                 self.hits += 1
                 return found
-        if len(text) > MAX_TEXT or charsets.unreadable(text, context.charset):
+        if len(text) > MAX_TEXT or charsets.unreadable(text, context):
             self.misses += 1
             return classify(text, self._last_full)
         digest = normaliser(context.ansi_quotes, context.no_backslash_escapes)(text)

@@ -30,7 +30,7 @@ def classify(text: bytes, context: SqlContext) -> Verdict:
     """The verdict of ``text`` under ``context``. Never raises; takes bounded time, whatever the text."""
     if len(text) > MAX_TEXT:
         return _large(text, context)
-    why = charsets.unreadable(text, context.charset)
+    why = charsets.unreadable(text, context)
     digest = b"" if why else normaliser(context.ansi_quotes, context.no_backslash_escapes)(text)
     if not why and not charsets.names_readable(digest, context.charset):
         why = "has names in a character set that is not understood"
@@ -126,7 +126,8 @@ def _large(text: bytes, context: SqlContext) -> Verdict:
     """Never a plain read. What it leaves behind is read from its digest where that is short, as with large
     values.
     """
-    if len(text) <= MAX_NORMALISED and not charsets.unreadable(text, context.charset):
+    readable = not charsets.unreadable(text, context)
+    if len(text) <= MAX_NORMALISED and readable:
         digest = normaliser(context.ansi_quotes, context.no_backslash_escapes)(text)
         if len(digest) <= MAX_TEXT and not is_special(digest):
             parts = statement.split(digest_lexer(context.ansi_quotes)(digest))
@@ -135,17 +136,13 @@ def _large(text: bytes, context: SqlContext) -> Verdict:
                 finding.cacheable = False
                 finding.raise_to(Kind.WRITE, "too large to be parsed")
             return _verdict(findings, shown(digest), text, context)
-    finding = simple(Kind.WRITE, "too large to be parsed", _effects_unread(_bare(text, context)))
+    bare = text
+    if readable and len(text) <= MAX_UNQUOTED:
+        bare = unquoter(context.ansi_quotes, context.no_backslash_escapes)(text)
+    finding = simple(Kind.WRITE, "too large to be parsed", _effects_unread(bare))
     finding.cacheable = False
     lead = _FIRST_WORD.match(text, 0, 4096)
     return _verdict([finding], lead[1].decode("ascii").upper() + " ..." if lead else "...")
-
-
-def _bare(text: bytes, context: SqlContext) -> bytes:
-    """The text without its strings, where they can be told."""
-    if len(text) > MAX_UNQUOTED or charsets.unreadable(text, context.charset):
-        return text
-    return unquoter(context.ansi_quotes, context.no_backslash_escapes)(text)
 
 
 def _effects_unread(text: bytes) -> Effect:

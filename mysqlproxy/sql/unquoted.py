@@ -1,7 +1,8 @@
-"""A text that is too long for a digest, without its string literals. Called by ``sql.classify``.
+"""A text without its string literals: one that is too long for a digest, or that holds NUL. Called by
+``sql.classify`` and ``sql.charsets``.
 
 A large statement is nearly always one with large values, and in a binary value every mark occurs that would mean
-something outside of quotes.
+something outside of quotes. Not every driver escapes NUL there.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ MAX_STRINGS = 100_000
 def unquoter(ansi_quotes: bool, no_backslash_escapes: bool) -> Callable[[bytes], bytes]:
     """The function that takes strings and comments out under this sql_mode; linear in the length of its argument.
 
-    Quoted names and executable comments stay, and so does all from a string that does not end.
+    Quoted names and executable comments stay, and so does all from a string that does not end. Comments with a NUL
+    stay: it ends some of them.
     """
     # Each alternative begins with a byte of its own, by which the engine tells quickly that none begins here.
-    out = [
-        rb"'" + quoted(rb"'", not no_backslash_escapes) + rb"'",
+    strings = [rb"'" + quoted(rb"'", not no_backslash_escapes) + rb"'"]
+    comments = [
         rb"/\*(?![!+]|[Mm]!)[^*]*+(?:\*(?!/)[^*]*+)*+\*/",
         rb"--(?=[\x00-\x20\x7f]|\Z)[^\n]*+",
         rb"\#[^\n]*+",
@@ -36,12 +38,18 @@ def unquoter(ansi_quotes: bool, no_backslash_escapes: bool) -> Callable[[bytes],
     if ansi_quotes:
         kept.append(rb'"[^"]*+(?:""[^"]*+)*+"')
     else:
-        out.append(rb'"' + quoted(rb'"', not no_backslash_escapes) + rb'"')
+        strings.append(rb'"' + quoted(rb'"', not no_backslash_escapes) + rb'"')
     kept += [rb"'.*+", rb'".*+', rb"`.*+"]  # what does not end
-    pattern = rb"|".join([*out, *(name + rb"()" for name in kept)])
+    pattern = rb"|".join(
+        [*strings, *(comment + rb"()" for comment in comments), *(name + rb"()" for name in kept)]
+    )
     substitute = re.compile(pattern, re.DOTALL).sub
+    last_comment = len(comments)
 
     def replace(match: re.Match[bytes]) -> bytes:
-        return b" " if match.lastindex is None else match[0]
+        group = match.lastindex
+        if group is None or (group <= last_comment and b"\0" not in match[0]):
+            return b" "
+        return match[0]
 
     return lambda text: substitute(replace, text, count=MAX_STRINGS)

@@ -217,14 +217,28 @@ def test_large_texts_go_to_the_manager_unparsed(sql: str, kind: Kind, effects: E
 
 @pytest.mark.parametrize("size", [1, 200, 2000])
 def test_a_binary_value_leaves_nothing_behind(size: int) -> None:
-    """Drivers put it between quotes as it is, but for quotes, backslashes and NUL."""
+    """Drivers put it between quotes as it is, but for quotes and backslashes."""
     value = bytes(range(256)) * size
-    for byte, escaped in ((b"\\", b"\\\\"), (b"'", b"\\'"), (b"\0", b"\\0")):
+    for byte, escaped in ((b"\\", b"\\\\"), (b"'", b"\\'")):
         value = value.replace(byte, escaped)
     for prefix in (b"", b"_binary"):
         text = b"INSERT INTO t (a) VALUES (%s'%s')" % (prefix, value)
         verdict = classify(text, CONTEXT)
         assert (verdict.kind, verdict.effects) == (Kind.WRITE, Effect.INSERT), verdict.reasons
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"SELECT 1\0", b"SELECT `\0`", b"SELECT 1 -- \0 @x := 1", b"SELECT '\0", b"SELECT 1 /* ' \0 */, '"],
+)
+def test_a_nul_outside_of_strings_is_not_understood(text: bytes) -> None:
+    verdict = classify(text, CONTEXT)
+    assert verdict.kind is Kind.WRITE
+    assert "NUL" in " ".join(verdict.reasons)
+
+
+def test_a_nul_in_a_string_is_nothing_special() -> None:
+    assert classify(b"SELECT a FROM t WHERE b = '\0'", CONTEXT).kind is Kind.READ
 
 
 # What sqlglot alone takes minutes or years for, beside what is only long.
