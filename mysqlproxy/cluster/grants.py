@@ -57,6 +57,33 @@ def missing_privileges(connection: Any) -> list[str]:
     return []
 
 
+def unseen_definitions(connection: Any) -> list[str]:
+    """What the monitor's account, logged in on ``connection`` (PyMySQL), cannot see of views and functions.
+
+    Returns at most one sentence, with its effect and the statement that grants it: nothing fails without.
+
+    Raises:
+        pymysql.MySQLError: the server could not be asked.
+    """
+    mariadb, _ = _kind(connection)
+    held = _global_privileges(_grants(connection, mariadb))
+    if held & {"ALL", "ALL PRIVILEGES"}:
+        return []
+    missing = [privilege for privilege in ("SELECT", "SHOW VIEW") if privilege not in held]
+    if not missing:
+        return []
+    [[account]] = _rows(connection, "SELECT CURRENT_USER()")
+    effect = (
+        "views are read at the manager" + (", and stored functions, too" if "SELECT" in missing else "")
+        if len(missing) == 1
+        else "stored functions are called at the manager, and views are read by workers whatever they call"
+    )
+    return [
+        f"the account {account} may not see what views and stored functions do; without it {effect}; "
+        f"run: GRANT {', '.join(missing)} ON *.* TO {_quoted(str(account))};"
+    ]
+
+
 def can_write_past_read_only(connection: Any) -> str | None:
     """The privilege by which the account logged in on ``connection`` writes to a read-only server, or None.
 

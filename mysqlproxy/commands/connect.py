@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pymysql
 
-from mysqlproxy.cluster.grants import can_write_past_read_only, missing_privileges
+from mysqlproxy.cluster.grants import can_write_past_read_only, missing_privileges, unseen_definitions
 from mysqlproxy.cluster.observation import Probe
 from mysqlproxy.cluster.probe import describe
 from mysqlproxy.cluster.pymysql_adapter import LimitedConnection
@@ -94,6 +94,7 @@ def _monitor(config: Config, server: Server) -> list[_Finding]:
     try:
         with _connected(config, server, user, password) as connection:
             findings = [_Finding(True, key, sentence) for sentence in missing_privileges(connection)]
+            findings += [_Finding(False, key, sentence) for sentence in unseen_definitions(connection)]
             return findings + _writes_past(connection, server, "monitor.user", user)
     except _FAILS as error:
         return [_Finding(True, key, f"the monitor's account {user!r}: {describe(error)}; correct it there")]

@@ -13,7 +13,7 @@ from pathlib import Path
 from mysqlproxy.cluster.decide import version_key
 from mysqlproxy.cluster.view import ClusterView, ServerView
 from mysqlproxy.commands.explain_text import as_text, reason_for, sentence
-from mysqlproxy.commands.observe import configured_view, probe_all, view_of
+from mysqlproxy.commands.observe import configured_view, observe_catalog, probe_all, view_of
 from mysqlproxy.config.load import read
 from mysqlproxy.config.schema import Config, Consistency, Strategy
 from mysqlproxy.errors import ConfigFault, NoServer
@@ -56,7 +56,10 @@ def answer_to(config: Config, file: Path, question: Question) -> dict[str, objec
     strategy, consistency = _policy(config, file, question.user)
     view = configured_view(config) if question.offline else view_of(config, probe_all(config))
     text = question.sql.encode("utf-8", "surrogateescape")
-    verdict = Classifier().verdict(text, context_of(view, question.schema))
+    classifier = Classifier()
+    if not question.offline:
+        classifier.see(observe_catalog(config, view))
+    verdict = classifier.verdict(text, context_of(view, question.schema))
     chosen: ServerView | None = None
     why: Why | None = None
     failure = ""
@@ -88,6 +91,7 @@ def answer_to(config: Config, file: Path, question: Question) -> dict[str, objec
             }
             for server in view.servers
         ],
+        "catalog": classifier.catalog.available,
         "view": "configuration" if question.offline else "servers",
         "alerts": list(view.alerts),
     }

@@ -6,17 +6,25 @@ the daemon decides it: ``cluster.track`` and ``cluster.decide``.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+import pymysql
+
+from mysqlproxy.cluster.catalog_query import ALLOWANCE, read
+from mysqlproxy.cluster.catalog_reader import DEADLINE
 from mysqlproxy.cluster.decide import decide
 from mysqlproxy.cluster.observation import Probe
 from mysqlproxy.cluster.probe import Prober
+from mysqlproxy.cluster.pymysql_adapter import LimitedConnection
 from mysqlproxy.cluster.track import ServerState, track
 from mysqlproxy.cluster.view import ClusterView, Role, ServerView
 from mysqlproxy.config.schema import Config, Server
 from mysqlproxy.config.secrets import resolve_secret
+from mysqlproxy.errors import ProxyError
+from mysqlproxy.sql.catalog import NO_CATALOG, Catalog
 
 AT_ONCE = 16  # threads
 
@@ -46,6 +54,29 @@ def view_of(config: Config, probes: Mapping[str, Probe]) -> ClusterView:
     """The cluster as a daemon would see it after this one look."""
     states = {name: track(ServerState(), probe, down_after=1, up_after=1) for name, probe in probes.items()}
     return decide(ClusterView(), config.servers, states, config.monitor, time.monotonic())
+
+
+def observe_catalog(config: Config, view: ClusterView) -> Catalog:
+    """What names mean, as the daemon would know it; nothing when no server tells.
+
+    Raises:
+        ConfigFault: the monitor's password cannot be had.
+    """
+    asked = view.manager or next(iter(view.readers), None)
+    server = next((one for one in config.servers if asked is not None and one.name == asked.name), None)
+    if server is None:
+        return NO_CATALOG
+    password = resolve_secret(config.monitor.password)
+    connection = LimitedConnection(server, config.monitor.user, password, DEADLINE)
+    try:
+        connection.login()
+        connection.begin(DEADLINE, ALLOWANCE)
+        return read(connection, generation=1)
+    except (pymysql.MySQLError, ProxyError, OSError, ValueError, LookupError, TypeError):
+        return NO_CATALOG
+    finally:
+        with contextlib.suppress(pymysql.MySQLError, OSError):
+            connection.close()
 
 
 def configured_view(config: Config) -> ClusterView:

@@ -31,8 +31,9 @@ BYTES_PER_SERVER = 100 * 1024 * 1024
 
 ACCOUNTS = {
     "root": ("localhost", "ALL PRIVILEGES ON *.*", " WITH GRANT OPTION"),
-    # SHOW SLAVE STATUS and SHOW MASTER STATUS: the least that shows roles, lag and positions.
-    "monitor": ("127.0.0.1", "SLAVE MONITOR, BINLOG MONITOR ON *.*", ""),
+    # SHOW SLAVE STATUS and SHOW MASTER STATUS show roles, lag and positions; SELECT and SHOW VIEW together the
+    # bodies of views and stored functions.
+    "monitor": ("127.0.0.1", "SLAVE MONITOR, BINLOG MONITOR, SELECT, SHOW VIEW ON *.*", ""),
     "replication": ("127.0.0.1", "REPLICATION SLAVE ON *.*", ""),
     "app": ("%", "ALL PRIVILEGES ON `app`.*", ""),
 }
