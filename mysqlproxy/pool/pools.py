@@ -133,6 +133,8 @@ class Pools:
         before = connection.pinging
         task = self._tasks.start(self._kill(connection, then_drop, before), f"kill on {connection.name}")
         connection.pinging = task
+        self._killing.add(task)
+        task.add_done_callback(self._killing.discard)
         return task
 
     async def _kill(
