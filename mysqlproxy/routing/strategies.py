@@ -29,6 +29,11 @@ class Balance:
         self.random = random.Random(seed)  # noqa: S311 - spreads load, guards nothing
 
 
+def not_taken(balance: Balance) -> None:
+    """The last choice was overruled: the next one has its turn."""
+    balance.turn -= 1
+
+
 Choose = Callable[[Sequence[ServerView], Balance], ServerView]
 
 

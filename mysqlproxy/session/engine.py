@@ -29,6 +29,7 @@ from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import Ok, build_err, build_ok
 from mysqlproxy.routing.route import Stay, Why, route, unless_it_writes
+from mysqlproxy.routing.strategies import not_taken
 from mysqlproxy.session import commands, faults, freshness, lifecycle, settle, transfer, upload
 from mysqlproxy.session.client import Client
 from mysqlproxy.session.context import sql_context
@@ -197,7 +198,9 @@ class Session:
             request.excluded | self.barred if self.barred else request.excluded,
         )
         if self.why is Why.STRATEGY:
-            server = freshness.reader(self, server, request.excluded)
+            chosen, server = server, freshness.reader(self, server, request.excluded)
+            if server is not chosen:
+                not_taken(services.balance)
         return server
 
     async def _fetch_and_send(self, request: Request, server: ServerView, epoch: int) -> None:

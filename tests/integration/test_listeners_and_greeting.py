@@ -205,7 +205,7 @@ def test_the_schema_named_at_login_that_the_account_may_not_see_is_1044_and_a_mi
 def test_a_schema_named_at_login_is_the_default_on_every_server(cluster: LocalCluster, proxy: Proxy) -> None:
     cluster.manager.query("CREATE TABLE app.t (a INT)")
     cluster.wait_in_sync()
-    daemon = proxy(routing={"strategy": "round_robin"})
+    daemon = proxy(routing={"strategy": "round_robin", "read_consistency": "eventual"})
     with RawClient(("127.0.0.1", daemon.port), "app", cluster.passwords["app"], schema="app") as client:
         for _ in range(4):
             client.query("SELECT * FROM t").check()

@@ -26,7 +26,7 @@ def daemon(cluster: LocalCluster, proxy: Proxy) -> Daemon:
     cluster.manager.query("CREATE TABLE app.t (id INT PRIMARY KEY, a LONGTEXT)")
     cluster.manager.query("INSERT INTO app.t SELECT seq, CONCAT('v', seq) FROM app.seq_1_to_10")
     cluster.wait_in_sync()
-    return proxy(routing={"strategy": "round_robin"})
+    return proxy(routing={"strategy": "round_robin", "read_consistency": "eventual"})
 
 
 @pytest.fixture
