@@ -147,6 +147,8 @@ def test_limits_below_the_servers(
 def test_explain_sees_the_servers_as_they_are(
     tmp_path: Path, config: dict[str, Any], cluster: LocalCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    cluster.manager.query("CREATE TABLE app.t (a INT)")
+    cluster.wait_in_sync()
     cluster.workers[1].query("STOP SLAVE SQL_THREAD")
     file = write(tmp_path, config)
     assert main(["explain", "--json", "--config", file, "SELECT 1 FROM app.t"]) == 0
@@ -159,6 +161,21 @@ def test_explain_sees_the_servers_as_they_are(
     assert main(["explain", "--config", file, "UPDATE app.t SET a = 1"]) == 0
     assert "server       manager: kind write" in capsys.readouterr().out
     assert main(["explain", "--json", "--config", file, "SELECT 1 FROM app.t"]) == 0
+
+
+def test_explain_knows_views_and_functions(
+    tmp_path: Path, config: dict[str, Any], cluster: LocalCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.manager.query("CREATE FUNCTION app.f() RETURNS INT READS SQL DATA RETURN GET_LOCK('x', 1)")
+    cluster.manager.query("CREATE VIEW app.v AS SELECT app.f()")
+    cluster.wait_in_sync()
+    file = write(tmp_path, config)
+    assert main(["explain", "--json", "--config", file, "SELECT * FROM app.v"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["kind"], answer["server"], answer["catalog"]) == ("write", "manager", True)
+    assert answer["reasons"][0].startswith("reads the view app.v, which calls app.f, which calls get_lock")
+    assert main(["explain", "--config", file, "SELECT * FROM app.nowhere"]) == 0
+    assert "app.nowhere is not a table or view that is known" in capsys.readouterr().out
 
 
 def test_nothing_is_changed(

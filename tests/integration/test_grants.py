@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mysqlproxy.cluster.grants import can_write_past_read_only, missing_privileges
+from mysqlproxy.cluster.grants import can_write_past_read_only, missing_privileges, unseen_definitions
 from mysqlproxy.demo.local import LocalCluster
 from tests.support.mysql import MysqlPair
 
@@ -45,6 +45,32 @@ def test_what_is_missing_comes_with_the_statement_that_grants_it(
     server.query(grant)
     with as_account(server, "o'brien") as connection:
         assert missing_privileges(connection) == []
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "mysql"])
+@pytest.mark.parametrize(
+    ("granted", "wanted", "effect"),
+    [
+        ("USAGE", "SELECT, SHOW VIEW", "views are read by workers whatever they call"),
+        ("SELECT", "SHOW VIEW", "views are read at the manager; "),
+        ("SHOW VIEW", "SELECT", "views are read at the manager, and stored functions, too"),
+    ],
+)
+def test_what_the_monitor_cannot_see_comes_with_its_effect(
+    kind: str, granted: str, wanted: str, effect: str, request: pytest.FixtureRequest
+) -> None:
+    pair = request.getfixturevalue("cluster" if kind == "mariadb" else "mysql97")
+    server = pair.servers[0]
+    server.query("CREATE USER m@'127.0.0.1' IDENTIFIED BY 'p'")
+    server.query(f"GRANT {granted} ON *.* TO m@'127.0.0.1'")
+    with as_account(server, "m") as connection:
+        [sentence] = unseen_definitions(connection)
+    assert effect in sentence
+    grant = sentence.partition("run: ")[2]
+    assert grant == f"GRANT {wanted} ON *.* TO 'm'@'127.0.0.1';"
+    server.query(grant)
+    with as_account(server, "m") as connection:
+        assert unseen_definitions(connection) == []
 
 
 _MARIADB = [

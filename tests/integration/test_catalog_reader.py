@@ -1,0 +1,154 @@
+"""The reader of the catalog on real servers: what it sees with which rights, and when it looks again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from mysqlproxy.cluster.catalog_reader import CatalogReader, Source
+from mysqlproxy.config.schema import Server
+from mysqlproxy.demo.local import LocalCluster
+from mysqlproxy.sql.catalog import Catalog, What
+from tests.support.mysql import MysqlPair
+
+PATIENCE = 20.0  # seconds
+
+
+class Reading:
+    """A running reader and all catalogs that it gave."""
+
+    def __init__(self, interval: float) -> None:
+        self.seen: list[Catalog] = []
+        self.news = asyncio.Event()
+        self.reader = CatalogReader(interval, self._see)
+
+    def _see(self, catalog: Catalog) -> None:
+        self.seen.append(catalog)
+        self.news.set()
+
+    async def until(self, condition: Callable[[Catalog], object]) -> Catalog:
+        async with asyncio.timeout(PATIENCE):
+            while not condition(self.reader.catalog):
+                self.news.clear()
+                await self.news.wait()
+        return self.reader.catalog
+
+
+@asynccontextmanager
+async def reading(server: Any, mariadb: bool, password: str, interval: float = 0.1) -> AsyncIterator[Reading]:
+    found = Reading(interval)
+    found.reader.start()
+    config = Server(name=server.name, address=server.address, role="manager")
+    found.reader.follow(Source(config, mariadb, 1, "m", password))
+    try:
+        yield found
+    finally:
+        await found.reader.stop()
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def server(request: pytest.FixtureRequest) -> Any:
+    """A server with a table, a view, a function, and the account ``m`` without rights."""
+    if request.param == "mariadb":
+        cluster: LocalCluster = request.getfixturevalue("cluster")
+        found: Any = cluster.manager
+    else:
+        pair: MysqlPair = request.getfixturevalue("mysql97")
+        found = pair.source
+    for sql in (
+        "CREATE USER m@'127.0.0.1' IDENTIFIED BY 'p'",
+        "CREATE TABLE app.t (a INT)",
+        "CREATE VIEW app.v AS SELECT a FROM app.t",
+        "CREATE FUNCTION app.f() RETURNS INT NO SQL RETURN 1",
+    ):
+        found.query(sql)
+    found.is_mariadb = request.param == "mariadb"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rights", "available", "view", "function"),
+    [
+        ("USAGE", False, False, False),
+        ("SHOW VIEW", True, False, False),
+        ("SELECT", True, False, True),
+        ("SELECT, SHOW VIEW", True, True, True),
+    ],
+)
+async def test_what_is_seen_with_which_rights(
+    server: Any, rights: str, available: bool, view: bool, function: bool
+) -> None:
+    server.query(f"GRANT {rights} ON *.* TO m@'127.0.0.1'")
+    async with reading(server, server.is_mariadb, "p") as read:
+        catalog = await read.until(lambda catalog: catalog.generation)
+    assert catalog.available is available
+    relation = catalog.relation("app", "v")
+    assert (relation is not None) is available
+    if relation is not None:
+        assert relation.what is What.VIEW
+        assert (relation.body is not None) is view
+    assert (catalog.function("app", "f", qualified=False) is not None) is function
+
+
+async def test_a_definition_is_noticed_and_a_write_is_none(server: Any) -> None:
+    server.query("GRANT SELECT, SHOW VIEW ON *.* TO m@'127.0.0.1'")
+    async with reading(server, server.is_mariadb, "p") as read:
+        await read.until(lambda catalog: catalog.relation("app", "v"))
+        server.query("INSERT INTO app.t VALUES (1)")
+        server.query("CREATE TABLE app.later (a INT)")
+        await read.until(lambda catalog: catalog.relation("app", "later"))
+        server.query("DROP VIEW app.v")
+        last = await read.until(lambda catalog: catalog.relation("app", "v") is None)
+    assert [catalog.generation for catalog in read.seen] == sorted({c.generation for c in read.seen})
+    assert len(read.seen) == 3
+    assert last.relation("app", "t") is not None
+
+
+async def test_a_doubt_lasts_until_a_reading_that_began_after_it(server: Any) -> None:
+    server.query("GRANT SELECT, SHOW VIEW ON *.* TO m@'127.0.0.1'")
+    async with reading(server, server.is_mariadb, "p", interval=60.0) as read:
+        first = await read.until(lambda catalog: catalog.relation("app", "v"))
+        server.query("DROP VIEW app.v")
+        read.reader.doubt(frozenset({"v"}))
+        doubtful = read.reader.catalog
+        assert doubtful.generation > first.generation
+        assert doubtful.relation("app", "v") is not None
+        assert doubtful.relation("app", "v").what is What.DOUBTFUL  # type: ignore[union-attr]
+        # A reading that began before cannot know.
+        read.reader._take(0, first)
+        assert read.reader.catalog.relation("app", "v").what is What.DOUBTFUL  # type: ignore[union-attr]
+        await read.until(lambda catalog: catalog.relation("app", "v") is None)
+        read.reader.doubt(None)
+        assert read.reader.catalog.all_doubtful
+        await read.until(lambda catalog: not catalog.all_doubtful)
+        assert read.reader.catalog.relation("app", "t") is not None
+
+
+async def test_a_doubt_about_nothing_that_changed_brings_the_same_catalog_back(server: Any) -> None:
+    server.query("GRANT SELECT, SHOW VIEW ON *.* TO m@'127.0.0.1'")
+    async with reading(server, server.is_mariadb, "p", interval=60.0) as read:
+        first = await read.until(lambda catalog: catalog.available)
+        read.reader.doubt(frozenset({"t"}))
+        assert await read.until(lambda catalog: not catalog.doubtful) is first
+
+
+async def test_a_server_that_goes_and_comes_back_is_read_again(cluster: LocalCluster) -> None:
+    manager = cluster.manager
+    manager.query("CREATE TABLE app.t (a INT)")
+    found = Reading(0.1)
+    found.reader.start()
+    config = Server(name="manager", address=manager.address, role="manager")
+    password = cluster.passwords["monitor"]
+    found.reader.follow(Source(config, True, 1, "monitor", password))
+    try:
+        await found.until(lambda catalog: catalog.relation("app", "t"))
+        await asyncio.to_thread(manager.terminate)
+        await asyncio.to_thread(manager.start)
+        manager.query("CREATE TABLE app.after_the_restart (a INT)")
+        await found.until(lambda catalog: catalog.relation("app", "after_the_restart"))
+    finally:
+        await found.reader.stop()
