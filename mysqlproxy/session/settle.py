@@ -151,6 +151,8 @@ def _keep(connection: ServerConnection, verdict: Verdict, walker: ResponseWalker
     if effects & ~_PLAIN:
         if effects & Effect.UNLOCK_TABLES and not walker.errno:
             keep &= ~Keep.TABLE_LOCK
+        if effects & Effect.UNLOCK_NAMES and not walker.errno:
+            keep &= ~Keep.NAMED_LOCK
         for effect, reason in _KEEP_FOR:
             if effects & effect:
                 keep |= reason
