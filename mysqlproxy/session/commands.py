@@ -91,8 +91,13 @@ def _statistics(session: Session, raw: bytes) -> None:
 def _set_option(session: Session, raw: bytes) -> None:
     if len(raw) != HEADER + 3:
         raise MalformedPacket("Malformed communication packet")
-    session.state.option = int.from_bytes(raw[HEADER + 1 :], "little")
-    session.state.version += 1  # every connection is told when it is used next, the manager's by this command
+    state, manager = session.state, session.services.view.manager
+    before = state.version
+    state.option = int.from_bytes(raw[HEADER + 1 :], "little")
+    state.version += 1  # every connection is told when it is used next, the manager's by this command
+    held = None if manager is None else session.held.get(manager.name)
+    if held is not None and held.synced == before:
+        held.synced = state.version
     _start(session, Request(Command.SET_OPTION, raw, response.OK, MANAGER_COMMAND, monotonic()))
 
 

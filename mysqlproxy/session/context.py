@@ -18,7 +18,7 @@ def sql_context(session: Session) -> SqlContext:
     view = session.services.view
     variables = session.state.variables
     modes = frozenset(variables.get("sql_mode", view.sql_mode).upper().split(","))
-    charset = variables.get("character_set_client") or charset_name(session.charset) or "utf8mb4"
+    charset = session.state.charset or charset_name(session.charset) or "utf8mb4"
     manager = view.manager or (view.readers[0] if view.readers else None)
     schema = session.state.schema or b""
     return SqlContext(

@@ -56,10 +56,11 @@ _ABOUT_A_STATEMENT = frozenset((Command.STMT_PREPARE, Command.STMT_RESET))
 _NOTHING = Verdict(Kind.OTHER, ("executes nothing",))
 _PLAIN = Effect.DDL | Effect.INSERT | Effect.SCHEMA | Effect.VARIABLES | Effect.TRANSACTION
 
-# What MariaDB's trackers leave out of SET NAMES x COLLATE y; in any other position a COLLATE cannot be told.
+# What the trackers leave out of SET NAMES x COLLATE y: MariaDB's the collation, both servers' that the results have
+# it, too, which clients see in column definitions. In any other position a COLLATE cannot be told.
 _COLLATE = re.compile(rb"\bcollate\b", re.IGNORECASE)
 _SET_NAMES = re.compile(
-    rb"\s*set\s+names\s+['\"]?\w+['\"]?\s+collate\s+['\"]?(\w+)['\"]?\s*;?\s*\Z", re.IGNORECASE
+    rb"\s*set\s+names\s+['\"]?(\w+)['\"]?\s+collate\s+['\"]?(\w+)['\"]?\s*;?\s*\Z", re.IGNORECASE
 )
 
 
@@ -113,10 +114,10 @@ def _learn_state(session: Session, connection: ServerConnection, request: Reques
     except (MalformedPacket, ValueError):
         state.uncarried = "a tracker's report that is not understood"
     text = request.raw[5:] if request.prepared is None else request.prepared.request[1:]
-    if verdict.effects & Effect.VARIABLES and connection.mariadb and _COLLATE.search(text):
+    if verdict.effects & Effect.VARIABLES and _COLLATE.search(text):
         named = _SET_NAMES.search(text)
         if named is not None and not connection.walker.errno:
-            state.set_variable("collation_connection", named[1].decode())
+            state.set_names(named[1].decode(), named[2].decode())
         else:
             state.uncarried = "a COLLATE that is not reported"
     if state.version != before:

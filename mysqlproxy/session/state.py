@@ -37,6 +37,7 @@ _IGNORED = frozenset(
 )
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,10})?\Z")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
+_NAMES = ("character_set_client", "character_set_connection", "character_set_results", "collation_connection")
 MAX_VARIABLES = 256
 
 
@@ -46,6 +47,7 @@ class SessionState:
     Attributes:
         schema: default schema as bytes, or None.
         variables: system variable -> value as the tracker reported it, in the order of setting.
+        names: charset and collation of the last SET NAMES ... COLLATE; what was set after it is in ``variables``.
         option: the last COM_SET_OPTION's argument, or None.
         version: grows with every change.
         uncarried: why connections can no longer be given the same state, "" while they can.
@@ -54,6 +56,7 @@ class SessionState:
 
     __slots__ = (
         "last_insert_id",
+        "names",
         "option",
         "schema",
         "uncarried",
@@ -64,6 +67,7 @@ class SessionState:
     def __init__(self) -> None:
         self.schema: bytes | None = None
         self.variables: dict[str, str] = {}
+        self.names: tuple[str, str] | None = None
         self.option: int | None = None
         self.version = 0
         self.uncarried = ""
@@ -73,6 +77,7 @@ class SessionState:
         """COM_RESET_CONNECTION, COM_CHANGE_USER."""
         self.schema = schema
         self.variables = {}
+        self.names = None
         self.option = None
         self.uncarried = ""
         self.last_insert_id = None
@@ -108,11 +113,25 @@ class SessionState:
                 self.variables.pop("collation_connection", None)  # SET NAMES chose the charset's default
             self.version += 1
 
+    def set_names(self, charset: str, collation: str) -> None:
+        """SET NAMES charset COLLATE collation has happened."""
+        self.names = (charset, collation)
+        for name in _NAMES:
+            self.variables.pop(name, None)
+        self.version += 1
+
+    @property
+    def charset(self) -> str:
+        """The client's character set as far as the session has set it, else ""."""
+        return self.variables.get("character_set_client", self.names[0] if self.names else "")
+
     def assignments(self) -> bytes | None:
         """One SET statement that makes a fresh login's variables this session's; None for nothing to set."""
-        if not self.variables:
+        if not self.variables and self.names is None:
             return None
-        parts = []
+        parts = (
+            [] if self.names is None else [b"NAMES '%s' COLLATE '%s'" % tuple(n.encode() for n in self.names)]
+        )
         for name, value in self.variables.items():
             text = literal(name, value)
             assert text is not None  # set_variable saw to it
