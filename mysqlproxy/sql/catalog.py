@@ -61,6 +61,9 @@ Name = tuple[str, str]
 
 _TABLE = Relation(What.TABLE)
 _DOUBTFUL = Relation(What.DOUBTFUL)
+
+# MariaDB's SEQUENCE engine: these exist in every schema without being created, and no list has them.
+_SEQUENCE_TABLE = re.compile(r"seq_[0-9]{1,19}_to_[0-9]{1,19}(_step_[0-9]{1,19})?", re.IGNORECASE)
 _DOUBTFUL_ROUTINE = Routine(None, doubtful=True)
 
 
@@ -99,7 +102,8 @@ class Catalog:
             return _DOUBTFUL
         if self.lower_case_table_names:
             name = name.lower()
-        return self.relations.get((self._schema(schema), name))
+        known = self.relations.get((self._schema(schema), name))
+        return _TABLE if known is None and _SEQUENCE_TABLE.fullmatch(name) else known
 
     def function(self, schema: str, name: str, qualified: bool) -> Routine | None:
         """The stored function that ``schema.name()`` calls; None when it is not known.
@@ -109,11 +113,12 @@ class Catalog:
                 first, and who may not read which there are knows nothing.
         """
         folded = name.lower()
-        if self.all_doubtful or folded in self.doubtful:
-            return _DOUBTFUL_ROUTINE if (self._schema(schema), folded) in self.functions else None
         if not qualified and (self.loadable is None or folded in self.loadable):
             return None
-        return self.functions.get((self._schema(schema), folded))
+        found = self.functions.get((self._schema(schema), folded))
+        if found is not None and (self.all_doubtful or folded in self.doubtful):
+            return _DOUBTFUL_ROUTINE
+        return found
 
     def procedure(self, schema: str, name: str) -> Routine | None:
         """The stored procedure of that name; None when it is not known, or in doubt."""
