@@ -15,8 +15,8 @@ from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.demo.server import LocalServer
 from tests.support.waiting import PATIENCE, eventually
 
-FAST = {"interval": 0.1, "timeout": 0.5, "down_after": 2, "up_after": 1, "max_replica_lag": 1.0}
-"""For [monitor]: a server that is gone is noticed within 0.2 s, a frozen one within 1.2 s."""
+FAST = {"interval": 0.1, "timeout": 0.8, "down_after": 2, "up_after": 1, "max_replica_lag": 3.0}
+"""For [monitor]: a server that is gone is noticed within 0.2 s, a frozen one within 1.8 s."""
 
 LOST = (2006, 2013, 2055)  # what clients say of a connection that was closed, and what the last ERR says
 
@@ -41,6 +41,18 @@ def await_view(daemon: Daemon, *, manager: str = "manager", reading: set[str] | 
     eventually(lambda: managers(daemon) == wanted, what=f"manager {manager!r}")
     if reading is not None:
         eventually(lambda: readers(daemon) == reading, what=f"readers {reading}")
+
+
+def await_reads(daemon: Daemon, cluster: LocalCluster) -> Daemon:
+    """Until the daemon knows that ``t`` is a table, whose reads any worker may take. Returns the daemon."""
+    with daemon.connect(database="app") as client:
+
+        def on_a_worker() -> bool:
+            ask(client, "SELECT 1 FROM t LIMIT 0")
+            return bool(set(served_by(cluster, "SELECT 1 FROM t LIMIT 0")) - {"manager"})
+
+        eventually(on_a_worker, what="reads go to workers")
+    return daemon
 
 
 def served_by(cluster: LocalCluster, pattern: str) -> dict[str, int]:

@@ -13,7 +13,7 @@ from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
-from tests.faults.scene import FAST, ask, assert_closed, served_by
+from tests.faults.scene import FAST, ask, assert_closed, await_reads, served_by
 from tests.faults.tamper import Liar, Lie, liar
 from tests.support.waiting import eventually
 
@@ -36,13 +36,14 @@ def manager(cluster: LocalCluster, table: None) -> Iterator[Liar]:
 @pytest.fixture
 def behind(cluster: LocalCluster, proxy: Callable[..., Daemon], worker: Liar) -> Daemon:
     """The manager, and a liar as its only worker."""
-    return proxy(
+    daemon = proxy(
         monitor=FAST,
         servers=[
             {"name": "manager", "address": cluster.manager.address, "role": "manager"},
             {"name": "worker1", "address": f"127.0.0.1:{worker.port}", "role": "worker", "tls": "off"},
         ],
     )
+    return await_reads(daemon, cluster)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from tests.faults.scene import (
     Meanwhile,
     ask,
     assert_closed,
+    await_reads,
     await_running,
     await_view,
     served_by,
@@ -197,7 +198,8 @@ class TestWhileItIsAway:
             1290,
             "no manager takes statements now: the manager manager is down",
         )
-        assert served_by(cluster, "SELECT a FROM t") == {"worker1": 4, "worker2": 4}
+        by_workers = served_by(cluster, "SELECT a FROM t")
+        assert set(by_workers) <= BOTH and sum(by_workers.values()) == 8
 
         cluster.manager.start()
         await_view(daemon, reading=BOTH)
@@ -217,7 +219,8 @@ class TestWhileItIsAway:
         client.ping(reconnect=False)
         for _ in range(4):
             assert ask(client, 'SELECT "a" FROM t') == ((1,),)
-        assert served_by(cluster, 'SELECT "a" FROM t') == {"worker1": 2, "worker2": 2}
+        by_workers = served_by(cluster, 'SELECT "a" FROM t')
+        assert set(by_workers) <= BOTH and sum(by_workers.values()) == 4
         with pytest.raises(pymysql.OperationalError) as caught:
             daemon.connect(database="nowhere")
         assert caught.value.args[0] in (1044, 1049)  # a worker was asked
@@ -225,7 +228,7 @@ class TestWhileItIsAway:
     def test_a_login_before_the_monitor_knows_asks_a_worker_for_the_schema(
         self, cluster: LocalCluster, table: None, proxy: Callable[..., Daemon]
     ) -> None:
-        daemon = proxy(monitor=FAST | {"interval": 5.0, "down_after": 20})
+        daemon = await_reads(proxy(monitor=FAST | {"interval": 5.0, "down_after": 20}), cluster)
         cluster.manager.kill()
         client = daemon.connect(database="app")
         assert ask(client, "SELECT a FROM t") == ((1,),)

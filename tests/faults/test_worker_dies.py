@@ -14,11 +14,13 @@ from pymysql.constants import CLIENT
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.demo.server import LocalServer
+from tests.faults.conftest import ROUTING
 from tests.faults.scene import (
     FAST,
     LOST,
     Meanwhile,
     ask,
+    await_reads,
     await_running,
     await_view,
     running,
@@ -62,13 +64,13 @@ class TestOneThatIsKilled:
         self, cluster: LocalCluster, daemon: Daemon
     ) -> None:
         client = daemon.connect(database="app")
-        for _ in range(4):
-            assert ask(client, READ) == ((1,),)
-        assert set(served_by(cluster, READ)) == BOTH  # it has a connection to each
-        cluster.workers[0].kill()
+        assert ask(client, READ) == ((1,),)
+        (name,) = served_by(cluster, READ)  # where it has a connection
+        (killed,) = [worker for worker in cluster.workers if worker.name == name]
+        killed.kill()
         for _ in range(20):  # from the first one on, long before the monitor knows
             assert ask(client, READ) == ((1,),)
-        assert served_by(cluster, READ)["worker2"] == 22
+        assert served_by(cluster, READ) == {name: 1, other(cluster, killed).name: 20}
 
     def test_before_the_first_byte_the_read_is_answered_by_another(
         self, cluster: LocalCluster, daemon: Daemon, held: Held
@@ -104,7 +106,7 @@ class TestOneThatIsKilled:
     def test_in_a_read_too_large_to_be_kept_it_is_an_error_and_the_session_goes_on(
         self, cluster: LocalCluster, table: None, proxy: Callable[..., Daemon]
     ) -> None:
-        daemon = proxy(monitor=FAST, limits={"retain_request": 20})
+        daemon = await_reads(proxy(monitor=FAST, limits={"retain_request": 20}), cluster)
         held = Held(*cluster.workers)
         client = daemon.connect(database="app")
         read = Meanwhile(ask, client, READ)
@@ -151,13 +153,12 @@ class TestOneThatIsKilled:
         assert sum(served_by(cluster, "^SELECT 7").values()) == 1
 
     def test_then_comes_back_and_is_used_again(self, cluster: LocalCluster, daemon: Daemon) -> None:
-        client = daemon.connect(database="app")
         cluster.workers[0].kill()
         await_view(daemon, reading={"worker2"})
         cluster.workers[0].start()
         await_view(daemon, reading=BOTH)
         for _ in range(4):
-            ask(client, "SELECT a + 7 FROM t")
+            ask(daemon.connect(database="app"), "SELECT a + 7 FROM t")
         assert served_by(cluster, r"a \+ 7") == {"worker1": 2, "worker2": 2}
 
 
@@ -187,7 +188,7 @@ class TestOneThatFreezes:
         for _ in range(4):
             assert ask(client, READ) == ((1,),)
         # Twice the probe's timeout and the pause between, not the 5 s that a connect may take.
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 4
         cluster.workers[0].resume()
         await_view(daemon, reading=BOTH)
 
@@ -205,8 +206,9 @@ class TestOneThatCannotBeTrusted:
         assert served_by(cluster, READ) == {"worker2": 6}
 
     def test_lagging_it_gets_no_reads_until_it_has_caught_up(
-        self, cluster: LocalCluster, daemon: Daemon
+        self, cluster: LocalCluster, table: None, proxy: Callable[..., Daemon]
     ) -> None:
+        daemon = await_reads(proxy(monitor=FAST | {"max_replica_lag": 1.0}, routing=ROUTING), cluster)
         client = daemon.connect(database="app")
         held = Held(cluster.workers[0])  # it cannot apply what comes for t
         cluster.manager.query("INSERT INTO app.t VALUES (2)")
@@ -217,7 +219,7 @@ class TestOneThatCannotBeTrusted:
         held.release()
         await_view(daemon, reading=BOTH)
         for _ in range(4):
-            assert ask(client, READ) == ((1,), (2,))
+            assert ask(daemon.connect(database="app"), READ) == ((1,), (2,))
         assert served_by(cluster, READ) == {"worker1": 2, "worker2": 8}
 
     def test_it_ends_the_reads_that_it_has(self, cluster: LocalCluster, daemon: Daemon) -> None:
