@@ -169,6 +169,15 @@ def test_a_name_that_is_not_known_is_asked_of_the_manager() -> None:
     assert verdict("SELECT * FROM t", replace(CONTEXT, schema="other")).kind is Kind.WRITE
 
 
+def test_other_statements_that_call_a_function_leave_what_its_body_leaves() -> None:
+    for sql in ("INSERT INTO t SELECT {}(1), 2", "DO {}(1)", "SET @x = {}(1)", "EXPLAIN SELECT {}(1)"):
+        read, write = verdict(sql.format("constant")), verdict(sql.format("inserts"))
+        assert not read.effects & Effect.UNTRACKED, sql
+        assert write.effects & Effect.UNTRACKED, sql
+    assert verdict("EXPLAIN SELECT constant() FROM v").kind is Kind.READ
+    assert verdict("SELECT locks_a_name()").effects is Effect.NAMED_LOCK
+
+
 def test_a_cte_is_not_looked_up() -> None:
     assert verdict("WITH nowhere AS (SELECT * FROM t) SELECT * FROM nowhere").kind is Kind.READ
     assert verdict("WITH writing_view AS (SELECT 1) SELECT * FROM writing_view").kind is Kind.READ
