@@ -71,10 +71,13 @@ class TooManyConnections(PolicyDenied):
 class ServerFault(ProxyError):
     """A server is unreachable, died, or broke the protocol.
 
-    CR_SERVER_LOST is a client library's number; drivers and ORMs know it as "this connection is gone".
+    ER_CONNECTION_KILLED: MaxScale says the same, and SQLAlchemy knows it as "this connection is gone", as JDBC does
+    SQLSTATE class 08. Not CR_SERVER_LOST: numbers from 2000 on are the clients' own, and libmariadb takes an ERR
+    packet with one of them for malformed (2027).
     """
 
-    default_errno = 2013
+    default_errno = 1927
+    default_sqlstate = "08S01"
 
 
 class NoServer(ServerFault):
