@@ -71,17 +71,19 @@ class Prepared:
 
 
 class PreparedStatements:
-    """All of a session, bounded in number and in the long data they hold together.
+    """All of a session, bounded in number, in the bytes of their texts, and in the long data they hold together.
 
     Attributes:
         mariadb: ``LAST_PREPARED`` is understood.
     """
 
-    def __init__(self, max_long_data: int) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self._by_id: dict[int, Prepared] = {}
         self._next = 0
         self._last: Prepared | None = None
-        self._max_long_data = max_long_data
+        self._max_bytes = max_bytes
+        self._text_bytes = 0
+        self._long_data = 0  # bytes held, counted again when they seem too many
         self.mariadb = True
 
     def new(self, request: bytes, verdict: Verdict, schema: bytes | None) -> Prepared:
@@ -90,10 +92,11 @@ class PreparedStatements:
         Raises:
             ClientFault: 1461/42000, too many.
         """
-        if len(self._by_id) >= MAX_STATEMENTS:
+        too_long = bool(self._by_id) and self._text_bytes + len(request) > self._max_bytes
+        if len(self._by_id) >= MAX_STATEMENTS or too_long:
             raise ClientFault(
                 "Can't create more than max_prepared_stmt_count statements "
-                f"(current value: {MAX_STATEMENTS})",
+                f"(current value: {len(self._by_id)})",
                 errno=1461,
                 sqlstate="42000",
             )
@@ -105,6 +108,7 @@ class PreparedStatements:
 
     def add(self, prepared: Prepared) -> None:
         self._by_id[prepared.id] = prepared
+        self._text_bytes += len(prepared.request)
         self._last = prepared
 
     def get(self, number: int, function: str) -> Prepared:
@@ -129,6 +133,7 @@ class PreparedStatements:
         found = self._find(number)
         if found is not None:
             del self._by_id[found.id]
+            self._text_bytes -= len(found.request)
         if found is self._last:
             self._last = None
         return found
@@ -141,8 +146,11 @@ class PreparedStatements:
         if parameter >= prepared.parameters:
             prepared.refused = ClientFault(f"Incorrect arguments to {function}", errno=1210)
             return
-        held = sum(len(part) for other in self._by_id.values() for part in other.long_data.values())
-        if held + len(data) > self._max_long_data:
+        if self._long_data + len(data) > self._max_bytes:
+            self._long_data = sum(
+                len(part) for other in self._by_id.values() for part in other.long_data.values()
+            )
+        if self._long_data + len(data) > self._max_bytes:
             prepared.reset()
             prepared.refused = PacketTooLarge(
                 "Parameter of prepared statement which is set through mysql_send_long_data() is longer than "
@@ -150,7 +158,9 @@ class PreparedStatements:
             )
             return
         prepared.long_data.setdefault(parameter, bytearray()).extend(data)
+        self._long_data += len(data)
 
     def clear(self) -> None:
         self._by_id.clear()
+        self._text_bytes = self._long_data = 0
         self._last = None
