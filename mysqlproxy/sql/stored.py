@@ -74,7 +74,10 @@ class _Look:
 
     def judge(self, function: bool, name: Name, context: SqlContext) -> Judgement:
         catalog = self.catalog
-        key = (function, name, self.server)
+        # One key for all spellings of a name, or a client could fill the memory with them.
+        fold = bool(catalog.lower_case_table_names)
+        folded = name[0].lower() if fold else name[0], name[1].lower() if fold or function else name[1]
+        key = (function, folded, self.server)
         known: Judgement | None = catalog.judgements.get(key)
         if known is not None:
             return known

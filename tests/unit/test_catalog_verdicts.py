@@ -222,6 +222,13 @@ def test_names_are_compared_as_the_server_does() -> None:
     assert verdict("SELECT * FROM APP.t2, T", folding).kind is Kind.READ
 
 
+def test_all_spellings_of_a_name_are_judged_once() -> None:
+    context = replace(CONTEXT, catalog=catalog_of(lower_case_table_names=1))
+    for sql in ("SELECT Constant() FROM V", "SELECT CONSTANT() FROM v", "SELECT APP.constant() FROM app.V"):
+        assert verdict(sql, context).kind is Kind.READ
+    assert len(context.catalog.judgements) == 2
+
+
 def test_names_that_are_one_when_folded_are_not_known() -> None:
     both = make([("app", "a", catalog.table()), ("app", "A", catalog.table())], lower_case_table_names=1)
     assert both.relation("app", "a") is None
