@@ -43,7 +43,10 @@ def not_sent(session: Session, request: Request, server: ServerView, error: Exce
         return
     for connection in session.held.values():
         connection.offer()
-    fault = error if isinstance(error, ProxyError) else fault_of(error)
+    fault = error
+    if not isinstance(fault, ProxyError):
+        fault = fault_of(error)
+        fault.__cause__ = error
     held = session.held.get(server.name)
     if isinstance(error, SessionLost):
         end(session, error)
@@ -52,6 +55,9 @@ def not_sent(session: Session, request: Request, server: ServerView, error: Exce
     elif _may_ask_elsewhere(session, request, server.name) and not isinstance(fault, TooManyConnections):
         _ask_elsewhere(session, request, server.name)
     elif _may_be_set_elsewhere(session, request, server) and fault.errno == ServerFault.default_errno:
+        request.excluded |= {server.name}
+        session.start(request)
+    elif _may_be_sent_yet(session, request, server, fault):
         request.excluded |= {server.name}
         session.start(request)
     else:
@@ -172,6 +178,17 @@ def _may_be_set_elsewhere(session: Session, request: Request, server: ServerView
         and view.manager is not None
         and view.manager.name == server.name
         and any(reader.name != server.name for reader in view.readers)
+    )
+
+
+def _may_be_sent_yet(session: Session, request: Request, server: ServerView, fault: ProxyError) -> bool:
+    """The connection was closed on the way, as when its server was restarted; who cannot connect is not tried again."""
+    return (
+        fault.errno == ServerFault.default_errno
+        and not isinstance(fault.__cause__, OSError)
+        and not session.stay.server
+        and not request.pinned
+        and server.name not in request.excluded
     )
 
 

@@ -102,7 +102,7 @@ async def bind(connection: ServerConnection, request: Request) -> None:
         connection.synced = synced
     answer = parse_prepare_ok(reply.raise_error().packets()[0])
     if answer.parameters != prepared.parameters:
-        raise ServerFault("The statement needs to be prepared again", errno=1615)  # ER_NEED_REPREPARE
+        raise ServerFault("The statement needs to be prepared again", errno=1615, sqlstate="HY000")
     connection.statements[prepared.id] = answer.statement_id
     connection.bound.pop(prepared.id, None)
 
