@@ -6,6 +6,7 @@ beside faults. Either gives a whole Config or every fault at once, without any v
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import re
@@ -13,16 +14,33 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mysqlproxy.config.crosscheck import crosscheck
-from mysqlproxy.config.schema import Config, Secret, SecretFrom, Server, User
+from mysqlproxy.config.schema import (
+    Config,
+    Limits,
+    Listen,
+    Log,
+    Monitor,
+    Routing,
+    Secret,
+    SecretFrom,
+    Server,
+    Tls,
+    User,
+)
 from mysqlproxy.config.wording import sentences
 from mysqlproxy.errors import ConfigFault
 
 MAX_FILE = 4 * 1024 * 1024  # bytes
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 _log = logging.getLogger(__name__)
+
+
+_SECTIONS: tuple[type[BaseModel], ...] = (Config, Listen, Tls, Routing, Limits, Log, Monitor, Server, User)
+# The place of an error in a union names the alternative that was tried, too, which is no key.
+_ALL_KEYS = frozenset(name for section in _SECTIONS for name in section.model_fields)
 
 
 def load(path: Path) -> Config:
@@ -47,13 +65,47 @@ def read(path: Path) -> Config:
         ConfigFault: as ``load``, but only for what one section alone shows.
     """
     document = _toml(path)
+    base = path.absolute().parent
     try:
-        # By way of JSON, because only there a strict model takes text for an enum and an array for a tuple.
-        text = json.dumps(document, default=lambda date: {"date": str(date)})
-        config = Config.model_validate_json(text, strict=True)
+        return _absolute(_validated(document), base)
     except ValidationError as error:
-        raise ConfigFault([f"{path}: {line}" for line in sentences(error, document)]) from None
-    return _absolute(config, path.absolute().parent)
+        faults = [f"{path}: {line}" for line in sentences(error, document)]
+        rest = _without_faults(document, error)
+        if rest is not None:
+            faults += crosscheck(_absolute(rest, base), path).faults
+        raise ConfigFault(faults) from None
+
+
+def _validated(document: dict[str, Any]) -> Config:
+    # By way of JSON, because only there a strict model takes text for an enum and an array for a tuple.
+    text = json.dumps(document, default=lambda date: {"date": str(date)})
+    return Config.model_validate_json(text, strict=True)
+
+
+def _without_faults(document: dict[str, Any], error: ValidationError) -> Config | None:
+    """The configuration as if the wrong keys were not there, so that the checks across sections find what else is
+    wrong; None when something is missing without them."""
+    rest = copy.deepcopy(document)
+    for detail in error.errors():
+        node: Any = rest
+        keys = [key for key in detail["loc"] if isinstance(key, int) or key in _ALL_KEYS]
+        for key in keys[:-1]:
+            inner = node.get(key) if isinstance(node, dict) else node[key] if isinstance(key, int) else None
+            if not isinstance(inner, dict | list) or (isinstance(inner, list) and not inner):
+                break
+            if isinstance(inner, list) and not all(isinstance(item, dict) for item in inner):
+                node.pop(key, None)  # one wrong item of a list of values: the whole list
+                break
+            node = inner
+        else:
+            if keys and isinstance(node, dict):
+                node.pop(keys[-1], None)
+        if isinstance(node, dict) and detail["type"] == "extra_forbidden":
+            node.pop(detail["loc"][-1], None)
+    try:
+        return _validated(rest)
+    except ValidationError:
+        return None
 
 
 def _toml(path: Path) -> dict[str, Any]:

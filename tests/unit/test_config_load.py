@@ -246,3 +246,20 @@ def test_warnings_are_logged_and_do_not_stop(tmp_path: Path, caplog: pytest.LogC
     assert [record.getMessage().split(": ", 1)[1] for record in caplog.records] == [
         "users: there is none, so nobody can log in; add [[users]]"
     ]
+
+
+def test_faults_of_the_schema_and_across_sections_are_told_together(tmp_path: Path) -> None:
+    path = tmp_path / "mysqlproxy.toml"
+    path.write_text(
+        """
+        listen.mysql = ["127.0.0.1:99999"]
+        routing.strategy = "fastest"
+        monitor = { user = "m" }
+        servers = [{ name = "a", address = "h:1", role = "manager" }, { name = "a", address = "h:2", role = "worker" }]
+        users = [{ name = "u", password = "p", allow_from = ["10.0.0.0/8", "nonsense"] }]
+        """
+    )
+    with pytest.raises(ConfigFault) as told:
+        load(path)
+    keys = [fault.split(": ")[1] for fault in told.value.faults]
+    assert keys == ["routing.strategy", "users[u].allow_from[2]", "listen.mysql", "servers[a].name"]
