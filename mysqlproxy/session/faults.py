@@ -54,10 +54,9 @@ def not_sent(session: Session, request: Request, server: ServerView, error: Exce
         end(session, LOST)
     elif _may_ask_elsewhere(session, request, server.name) and not isinstance(fault, TooManyConnections):
         _ask_elsewhere(session, request, server.name)
-    elif _may_be_set_elsewhere(session, request, server) and fault.errno == ServerFault.default_errno:
-        request.excluded |= {server.name}
-        session.start(request)
-    elif _may_be_sent_yet(session, request, server, fault):
+    elif fault.errno == ServerFault.default_errno and (
+        _may_be_set_elsewhere(session, request, server) or _may_be_sent_yet(session, request, server, fault)
+    ):
         request.excluded |= {server.name}
         session.start(request)
     else:
@@ -182,10 +181,9 @@ def _may_be_set_elsewhere(session: Session, request: Request, server: ServerView
 
 
 def _may_be_sent_yet(session: Session, request: Request, server: ServerView, fault: ProxyError) -> bool:
-    """The connection was closed on the way, as when its server was restarted; who cannot connect is not tried again."""
+    """The connection was closed on the way, as when its server was restarted. Where none can be had, none is."""
     return (
-        fault.errno == ServerFault.default_errno
-        and not isinstance(fault.__cause__, OSError)
+        not isinstance(fault.__cause__, OSError)
         and not session.stay.server
         and not request.pinned
         and server.name not in request.excluded
