@@ -255,8 +255,18 @@ def test_faults_of_the_schema_and_across_sections_are_told_together(tmp_path: Pa
         listen.mysql = ["127.0.0.1:99999"]
         routing.strategy = "fastest"
         monitor = { user = "m" }
-        servers = [{ name = "a", address = "h:1", role = "manager" }, { name = "a", address = "h:2", role = "worker" }]
-        users = [{ name = "u", password = "p", allow_from = ["10.0.0.0/8", "nonsense"] }]
+        [[servers]]
+        name = "a"
+        address = "h:1"
+        role = "manager"
+        [[servers]]
+        name = "a"
+        address = "h:2"
+        role = "worker"
+        [[users]]
+        name = "u"
+        password = "p"
+        allow_from = ["10.0.0.0/8", "nonsense"]
         """
     )
     with pytest.raises(ConfigFault) as told:
