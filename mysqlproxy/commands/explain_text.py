@@ -85,7 +85,9 @@ def as_text(answer: Mapping[str, Any]) -> str:
     if answer["view"] == "configuration":
         lines.append("             (from the configuration alone: no server was asked)")
     elif not answer["catalog"]:
-        lines.append("             (what views and stored functions do is not known: the monitor may not see them)")
+        lines.append(
+            "             (what views and stored functions do is not known: the monitor may not see them)"
+        )
     return "\n".join(lines)
 
 
