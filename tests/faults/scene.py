@@ -18,7 +18,7 @@ from tests.support.waiting import PATIENCE, eventually
 FAST = {"interval": 0.1, "timeout": 0.8, "down_after": 2, "up_after": 1, "max_replica_lag": 3.0}
 """For [monitor]: a server that is gone is noticed within 0.2 s, a frozen one within 1.8 s."""
 
-LOST = (2006, 2013, 2055)  # what clients say of a connection that was closed, and what the last ERR says
+LOST = (1927, 2006, 2013, 2055)  # what the last ERR says, and what clients say of a closed connection
 
 
 def managers(daemon: Daemon) -> set[str]:

@@ -14,12 +14,13 @@ class Liar:
     """Listens on 127.0.0.1, ``port``.
 
     Attributes:
-        told: how many lies have been told.
+        lies: what is still to be told, and about what.
+        told: how many have been.
     """
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
-        self._lies: list[tuple[bytes, Lie]] = []
+        self.lies: list[tuple[bytes, Lie]] = []
         self._clients: list[socket.socket] = []
         self._sockets: list[socket.socket] = []
         self.told = 0
@@ -28,8 +29,8 @@ class Liar:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lie(self, about: bytes, change: Lie) -> None:
-        """``change`` the next bytes that answer a request with ``about`` in it, once."""
-        self._lies.append((about, change))
+        """``change`` the next bytes that answer a request with ``about`` in it, once; OSError closes."""
+        self.lies.append((about, change))
 
     def say(self, data: bytes) -> None:
         """Send this to everybody who is connected, unasked."""
@@ -59,8 +60,8 @@ class Liar:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
                 if up:
-                    for found in [lie for lie in self._lies if lie[0] in data]:
-                        self._lies.remove(found)
+                    for found in [lie for lie in self.lies if lie[0] in data][:1]:
+                        self.lies.remove(found)
                         pending.append(found[1])
                 elif pending:
                     data = pending.pop()(data)

@@ -13,7 +13,7 @@ from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
-from tests.faults.scene import FAST, ask, assert_closed, await_reads, served_by
+from tests.faults.scene import FAST, ask, assert_closed, await_reads, served_by, threads
 from tests.faults.tamper import Liar, Lie, liar
 from tests.support.waiting import eventually
 
@@ -100,7 +100,7 @@ class TestInPlaceOfAnAnswer:
             manager.lie(sql.encode(), lie)
             with pytest.raises(pymysql.OperationalError) as caught:
                 ask(client, sql)
-            assert caught.value.args == (2013, "Lost connection to server during query"), what
+            assert caught.value.args == (1927, "Lost connection to server during query"), what
             assert_closed(client, cluster)
             assert served_by(cluster, rf"VALUES \({number + 10}\)") == {"manager": 1}, what
             ask(other, f"INSERT INTO t VALUES ({number + 20})")  # everybody else is served
@@ -118,11 +118,48 @@ class TestInPlaceOfAnAnswer:
         manager.lie(b"LOAD DATA", lambda data: data.replace(b"wanted", b"secret"))
         with pytest.raises(pymysql.OperationalError) as caught:
             ask(client, load)
-        assert caught.value.args == (2013, "Lost connection to server during query")
+        assert caught.value.args == (1927, "Lost connection to server during query")
         assert_closed(client, cluster)
         assert manager.told == 1
         ask(under.connect(database="app", local_infile=True), load)
         assert [row["a"] for row in cluster.manager.query("SELECT a FROM app.t")] == [1, 2]
+
+
+class TestBeforeAStatementIsSent:
+    def without_connections(self, cluster: LocalCluster, daemon: Daemon) -> Any:
+        """A client, when the daemon has no connection to the manager any more."""
+        client = daemon.connect()
+        for thread in threads(cluster.manager):
+            cluster.manager.query(f"KILL {thread}")
+        connections = "mysqlproxy_server_connections"
+        eventually(lambda: daemon.metrics().total(connections, server="manager") == 0)
+        return client
+
+    def test_a_connection_that_is_closed_is_replaced_by_another(
+        self, cluster: LocalCluster, under: Daemon, manager: Liar
+    ) -> None:
+        def hang_up(_: bytes) -> bytes:
+            raise ConnectionError
+
+        client = self.without_connections(cluster, under)
+        manager.lie(b"session_track_system_variables", hang_up)  # the first thing on every new connection
+        ask(client, "INSERT INTO app.t VALUES (2)")
+        assert not manager.lies
+        assert served_by(cluster, r"VALUES \(2\)") == {"manager": 1}
+
+    def test_but_not_for_ever(self, cluster: LocalCluster, under: Daemon, manager: Liar) -> None:
+        def hang_up(_: bytes) -> bytes:
+            raise ConnectionError
+
+        client = self.without_connections(cluster, under)
+        for _ in range(10):
+            manager.lie(b"session_track_system_variables", hang_up)
+        with pytest.raises(pymysql.OperationalError) as caught:
+            ask(client, "INSERT INTO app.t VALUES (2)")
+        assert caught.value.args[0] == 1927
+        assert len(manager.lies) == 8
+        manager.lies.clear()
+        ask(client, "INSERT INTO app.t VALUES (2)")  # the session has lived through it
 
 
 class TestBehindAnAnswer:
@@ -180,4 +217,4 @@ class TestUnasked:
             answer: Any = ask(client, "SELECT a + 1 FROM t")
         except pymysql.OperationalError as error:
             answer = error.args[0]
-        assert answer in (2013, ((2,),))
+        assert answer in (1927, 2013, ((2,),))

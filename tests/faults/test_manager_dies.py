@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,7 +54,7 @@ class TestWhatIsInFlight:
         cluster.manager.kill()
         with pytest.raises(pymysql.OperationalError) as caught:
             write.result()
-        assert caught.value.args == (2013, "Lost connection to server during query")
+        assert caught.value.args == (1927, "Lost connection to server during query")
         cluster.manager.start()
         await_view(daemon, reading=BOTH)
         assert_closed(client, cluster)
@@ -72,7 +73,7 @@ class TestWhatIsInFlight:
         cluster.manager.kill()
         with pytest.raises(pymysql.OperationalError) as caught:
             write.result()
-        assert caught.value.args == (2013, "Lost connection to server during query")
+        assert caught.value.args == (1927, "Lost connection to server during query")
         cluster.manager.start()
         await_view(daemon, reading=BOTH)
         assert_closed(client, cluster)
@@ -90,7 +91,7 @@ class TestWhatIsInFlight:
         cluster.manager.kill()
         with pytest.raises(pymysql.OperationalError) as caught:
             commit.result()
-        assert caught.value.args == (2013, "Lost connection to server during query")
+        assert caught.value.args == (1927, "Lost connection to server during query")
         cluster.manager.start()
         await_view(daemon, reading=BOTH)
         assert_closed(client, cluster)
@@ -128,7 +129,7 @@ class TestWhatIsInFlight:
         cluster.manager.pause()
         with pytest.raises(pymysql.OperationalError) as caught:
             write.result(5)
-        assert caught.value.args[0] == 2013
+        assert caught.value.args[0] == 1927
         await_view(daemon, manager="")
         began = time.monotonic()
         with pytest.raises(pymysql.OperationalError):
@@ -205,6 +206,23 @@ class TestWhileItIsAway:
         await_view(daemon, reading=BOTH)
         ask(client, "INSERT INTO t VALUES (3)")  # the same client, used again by itself
         assert rows(cluster) == {1, 2, 3}
+
+    def test_the_mysql_client_shows_the_error(
+        self, cluster: LocalCluster, table: None, proxy: Callable[..., Daemon]
+    ) -> None:
+        """libmariadb knows which numbers are a server's: before the monitor has noticed, too."""
+        daemon = proxy(monitor=FAST | {"interval": 5.0, "down_after": 20})
+        cluster.manager.kill()
+        command = ["mysql", "--host=127.0.0.1", f"--port={daemon.port}", "--user=app", "app"]
+        done = subprocess.run(
+            [*command, "--execute=INSERT INTO t VALUES (2)"],
+            env={**os.environ, "MYSQL_PWD": cluster.passwords["app"]},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        assert done.stderr.splitlines()[-1:] == ["ERROR 1927 (08S01) at line 1: Can't connect to server"]
 
     def test_new_clients_log_in_with_all_that_drivers_begin_with(
         self, cluster: LocalCluster, daemon: Daemon

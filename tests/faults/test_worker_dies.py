@@ -113,7 +113,7 @@ class TestOneThatIsKilled:
         await_running(cluster, READ).kill()
         with pytest.raises(pymysql.OperationalError) as caught:
             read.result()
-        assert caught.value.args[0] == 2013
+        assert caught.value.args[0] == 1927
         held.release()
         assert ask(client, READ) == ((1,),)
 
