@@ -20,7 +20,7 @@ from mysqlproxy.protocol.prepared import cursor_requested, parameter_types, stat
 from mysqlproxy.session import kill, lifecycle, transfer
 from mysqlproxy.session.prepared import Prepared
 from mysqlproxy.session.request import INIT_DB, MANAGER_COMMAND, Request
-from mysqlproxy.sql.rewrite import replace_connection_ids
+from mysqlproxy.sql.rewrite import rewritten
 from mysqlproxy.sql.verdict import KillTarget, Verdict
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def _classify(session: Session, raw: bytes, code: int) -> tuple[bytes, bytes, Ve
     payload = raw[HEADER:] if len(raw) <= MAX_PAYLOAD else payload_of(raw)
     offset = statement_offset(payload, 0, session.capabilities) if code == Command.QUERY else 1
     verdict = session.services.classifier.verdict(payload[offset:], session.context)
-    if verdict.connection_ids:
-        text = replace_connection_ids(payload[offset:], verdict.connection_ids, session.id)
+    if verdict.connection_ids or verdict.unscoped:
+        text = rewritten(payload[offset:], verdict.connection_ids, verdict.unscoped, session.id)
         raw = frame(payload[:offset] + text)
     return raw, payload, verdict
 

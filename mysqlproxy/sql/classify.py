@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from mysqlproxy.sql import charsets, connections, leading, literals, special, statement
+from mysqlproxy.sql import charsets, connections, leading, literals, special, statement, unscoped
 from mysqlproxy.sql.digest import MAX_TEXT, is_special, normaliser, shown
 from mysqlproxy.sql.finding import Finding, Tokens, simple, stronger, worst
 from mysqlproxy.sql.lexer import digest_lexer, text_lexer
@@ -65,9 +65,10 @@ def _verdict(
     kill: Kill | None = None
     files: tuple[bytes, ...] = ()
     spans: tuple[connections.Span, ...] = ()
+    places: tuple[int, ...] = ()
     cacheable = all(finding.cacheable for finding in findings)
     if not cacheable and text is not None and context is not None:
-        kill, files, spans = _from_text(text, context)
+        kill, files, spans, places = _from_text(text, context)
     kind = worst(finding.kind for finding in findings)
     needs = _needs(findings)
     if kind is Kind.WRITE and needs is Needs.MANAGER:
@@ -86,6 +87,7 @@ def _verdict(
         kill=kill,
         local_files=files,
         connection_ids=spans,
+        unscoped=places,
         cacheable=cacheable,
     )
 
@@ -113,13 +115,16 @@ def _needs(findings: list[Finding]) -> Needs:
 
 def _from_text(
     text: bytes, context: SqlContext
-) -> tuple[Kill | None, tuple[bytes, ...], tuple[connections.Span, ...]]:
+) -> tuple[Kill | None, tuple[bytes, ...], tuple[connections.Span, ...], tuple[int, ...]]:
     tokens = text_lexer(context.ansi_quotes, context.no_backslash_escapes)(text)
     parts: list[Tokens] = statement.split(tokens)
     kill = literals.kill_of(parts[0]) if len(parts) == 1 else None
     files = [literals.local_file_of(part, text, context.no_backslash_escapes) for part in parts]
     spans = [span for part in parts for span in connections.spans(part)]
-    return kill, tuple(file for file in files if file is not None), tuple(spans)
+    places = (
+        [place for part in parts for place in unscoped.places(special.code(part))] if context.mariadb else []
+    )
+    return kill, tuple(file for file in files if file is not None), tuple(spans), tuple(places)
 
 
 def _large(text: bytes, context: SqlContext) -> Verdict:

@@ -1,5 +1,5 @@
-"""Puts the client's connection id in place of CONNECTION_ID(). Called by the session for texts whose
-verdict has spans.
+"""What a text must be changed in before a server gets it: the client's connection id in place of CONNECTION_ID(), and
+SESSION put into SET @@name. Called by the session for texts whose verdict has such places.
 """
 
 from __future__ import annotations
@@ -7,20 +7,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def replace_connection_ids(text: bytes, spans: Sequence[tuple[int, int, bool]], id: int) -> bytes:
-    """``text`` with each span replaced by the number ``id``.
+def rewritten(text: bytes, spans: Sequence[tuple[int, int, bool]], unscoped: Sequence[int], id: int) -> bytes:
+    """``text`` with ``Verdict.connection_ids`` replaced by the number ``id`` and SESSION at ``Verdict.unscoped``.
 
     Args:
-        spans: ``Verdict.connection_ids`` of this very text: (start, end, whole_item), ascending. A whole
-            select item gets its own text as alias, so that the column keeps its name.
+        spans: of this very text: (start, end, whole_item). A whole select item gets its own text as alias, so
+            that the column keeps its name.
+        unscoped: of this very text, too.
     """
+    changes = [(place, place, b"SESSION.") for place in unscoped]
+    for start, end, whole_item in spans:
+        alias = b" AS `" + text[start:end].replace(b"`", b"``") + b"`" if whole_item else b""
+        changes.append((start, end, b"%d" % id + alias))
     parts: list[bytes] = []
     done = 0
-    for start, end, whole_item in spans:
-        parts.append(text[done:start])
-        parts.append(b"%d" % id)
-        if whole_item:
-            parts.append(b" AS `" + text[start:end].replace(b"`", b"``") + b"`")
+    for start, end, change in sorted(changes):
+        parts += (text[done:start], change)
         done = end
     parts.append(text[done:])
     return b"".join(parts)

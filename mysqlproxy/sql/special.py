@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from mysqlproxy.sql import statement
-from mysqlproxy.sql.finding import Finding, simple
+from mysqlproxy.sql.finding import Finding, Tokens, simple
 from mysqlproxy.sql.lexer import Token, TokenKind
 from mysqlproxy.sql.verdict import Effect, Kind, Needs, SqlContext
 
@@ -56,13 +56,13 @@ def _hinted(text: bytes, tokens: list[Token], opening: list[Token], context: Sql
 
 def _executable(text: bytes, tokens: list[Token], context: SqlContext) -> list[Finding]:
     if all(_HARMLESS.match(text, t.start) for t in tokens if t.kind is TokenKind.SPECIAL and t.text != "*/"):
-        code = [t for t in _code(tokens) if t.upper not in {"SQL_CACHE", "SQL_NO_CACHE"}]
-        findings = [statement.judge(part, context, parse=False) for part in statement.split(code)]
+        kept = [t for t in code(tokens) if t.upper not in {"SQL_CACHE", "SQL_NO_CACHE"}]
+        findings = [statement.judge(part, context, parse=False) for part in statement.split(kept)]
     elif _each_whole(text, tokens):
         # Each statement is either executed or not: what mysqldump and mariadb-dump write.
-        findings = [statement.judge(part, context, parse=False) for part in statement.split(_code(tokens))]
+        findings = [statement.judge(part, context, parse=False) for part in statement.split(code(tokens))]
     else:
-        findings = [statement.judge(part, context, parse=False) for part in statement.split(_code(tokens))]
+        findings = [statement.judge(part, context, parse=False) for part in statement.split(code(tokens))]
         findings.append(simple(Kind.WRITE, "", Effect.UNTRACKED))
         for finding in findings:
             finding.raise_to(Kind.WRITE, "")
@@ -73,9 +73,9 @@ def _executable(text: bytes, tokens: list[Token], context: SqlContext) -> list[F
     return findings
 
 
-def _code(tokens: list[Token]) -> list[Token]:
+def code(tokens: Tokens) -> list[Token]:
     """All tokens but the comments' beginnings, their versions and their ends."""
-    code: list[Token] = []
+    found: list[Token] = []
     for index, token in enumerate(tokens):
         if token.kind is TokenKind.SPECIAL:
             continue
@@ -83,8 +83,8 @@ def _code(tokens: list[Token]) -> list[Token]:
         versioned = before is not None and before.kind is TokenKind.SPECIAL and before.end == token.start
         if versioned and token.kind is TokenKind.NUMBER:
             continue
-        code.append(token)
-    return code
+        found.append(token)
+    return found
 
 
 def _each_whole(text: bytes, tokens: list[Token]) -> bool:

@@ -28,7 +28,7 @@ _UNTRACKED = words(
 _UNTRACKED_PREFIXES = ("GTID_", "PSEUDO_", "SESSION_TRACK_", "WSREP_", "DEBUG", "LAST_GTID")
 
 # Without SESSION, SET @@transaction_isolation is for the next transaction alone.
-_ONE_TRANSACTION = frozenset(
+ONE_TRANSACTION = frozenset(
     {"TRANSACTION_ISOLATION", "TX_ISOLATION", "TRANSACTION_READ_ONLY", "TX_READ_ONLY"}
 )
 
@@ -51,6 +51,6 @@ def effect_of_setting(name: str, scoped: bool) -> Effect:
         return Effect.VARIABLES | Effect.UNTRACKED
     if name == "AUTOCOMMIT":
         return Effect.VARIABLES | Effect.TRANSACTION
-    if name in _ONE_TRANSACTION and not scoped:
+    if name in ONE_TRANSACTION and not scoped:
         return Effect.VARIABLES | Effect.ONE_TRANSACTION
     return Effect.VARIABLES

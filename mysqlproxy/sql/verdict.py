@@ -88,6 +88,7 @@ class Verdict:
             text, as byte offsets; ``whole_item`` tells that the call alone is a select item without alias,
             so that the replacement must keep its name. Offsets are per text: such texts are never cached by
             digest.
+        unscoped: places in the text, ascending, where "SESSION." must be put in: see ``sql.unscoped``.
         cacheable: equal digest (in an equal context) means an equal verdict.
     """
 
@@ -102,6 +103,7 @@ class Verdict:
     kill: Kill | None = None
     local_files: tuple[bytes, ...] = ()
     connection_ids: tuple[tuple[int, int, bool], ...] = ()
+    unscoped: tuple[int, ...] = ()
     cacheable: bool = True
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 import pytest
 
+from mysqlproxy.sql import rewrite
 from mysqlproxy.sql.classifier import Classifier
 from mysqlproxy.sql.classify import classify
-from mysqlproxy.sql.rewrite import replace_connection_ids
 from mysqlproxy.sql.verdict import Effect, Kill, KillTarget, Kind, Needs, SqlContext
 from tests.unit.verdict_corpus import CASES, MYSQL, Case
 
@@ -139,7 +140,7 @@ def test_local_files(sql: str, files: tuple[bytes, ...], no_backslash_escapes: b
         ("SELECT 1; SELECT CONNECTION_ID()", "SELECT 1; SELECT 7 AS `CONNECTION_ID()`"),
         ("INSERT INTO t (a) VALUES (CONNECTION_ID())", "INSERT INTO t (a) VALUES (7)"),
         ("SET @x = CONNECTION_ID()", "SET @x = 7"),
-        ("SET @@pseudo_thread_id = 5", "SET @@pseudo_thread_id = 5"),
+        ("SET @@pseudo_thread_id = 5", "SET @@SESSION.pseudo_thread_id = 5"),
         ("CREATE VIEW w AS SELECT CONNECTION_ID()", "CREATE VIEW w AS SELECT CONNECTION_ID()"),
         ("SELECT app.CONNECTION_ID()", "SELECT app.CONNECTION_ID()"),
         ("SELECT `connection_id`()", "SELECT `connection_id`()"),
@@ -149,8 +150,36 @@ def test_local_files(sql: str, files: tuple[bytes, ...], no_backslash_escapes: b
 def test_connection_ids(sql: str, rewritten: str) -> None:
     text = sql.encode()
     verdict = classify(text, CONTEXT)
-    assert replace_connection_ids(text, verdict.connection_ids, 7) == rewritten.encode()
+    assert rewrite.rewritten(text, verdict.connection_ids, verdict.unscoped, 7) == rewritten.encode()
     assert not (verdict.connection_ids and verdict.cacheable)
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SET @@time_zone = 'x'", "SET @@SESSION.time_zone = 'x'"),
+        ("set  @@Sql_Mode:=@@sql_mode", "set  @@SESSION.Sql_Mode:=@@sql_mode"),
+        (
+            "SET a = 1, @@b = 2, @c = @@d, @@`e` = (@@f = 3)",
+            "SET a = 1, @@SESSION.b = 2, @c = @@d, @@SESSION.`e` = (@@f = 3)",
+        ),
+        ("DO 1; SET @@a = CONNECTION_ID(); SET @@b = 1", "DO 1; SET @@SESSION.a = 7; SET @@SESSION.b = 1"),
+        ("/*!40101 SET @@a = 1 */", "/*!40101 SET @@SESSION.a = 1 */"),
+        ("SET @@session.a = 1, @@global.b = 2, @@local.c = 3", None),
+        ("SET @@cache1.key_buffer_size = 1", None),
+        ("SET @@tx_isolation = 'SERIALIZABLE'", None),
+        ("SET @x = '@@a = 1', y = \"@@b\"", None),
+        ("SELECT @@a = 1", None),
+        ("UPDATE t SET a = @@b = 1", None),
+    ],
+)
+def test_set_names_its_scope_for_mariadbs_trackers(sql: str, expected: str | None) -> None:
+    """MariaDB does not report SET @@name = ..., which means SET @@session.name = ..."""
+    for mariadb in (True, False):
+        verdict = Classifier().verdict(sql.encode(), replace(CONTEXT, mariadb=mariadb))
+        wanted = expected if mariadb and expected else sql.replace("CONNECTION_ID()", "7")
+        text = rewrite.rewritten(sql.encode(), verdict.connection_ids, verdict.unscoped, 7)
+        assert text.decode() == wanted
 
 
 @pytest.mark.parametrize(

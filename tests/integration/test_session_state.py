@@ -1,0 +1,214 @@
+"""What a client sets holds on every server that its session uses, however it was set.
+
+@@variables themselves are asked of the manager; so the reads are such that workers serve and that show the values'
+effects. The servers' general logs tell where each ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mysqlproxy.demo.daemon import Daemon
+from mysqlproxy.demo.local import LocalCluster
+from tests.support.raw import INIT_DB, RESET_CONNECTION, RawClient, proxied
+
+Proxy = Callable[..., Daemon]
+
+
+@pytest.fixture
+def client(cluster: LocalCluster, proxy: Proxy) -> Iterator[RawClient]:
+    """Its reads alternate between the workers."""
+    for sql in (
+        "CREATE TABLE app.t (a INT, moment TIMESTAMP, word VARCHAR(20))",
+        "INSERT INTO app.t VALUES (1, FROM_UNIXTIME(1000000000), 'ä')",
+        "CREATE DATABASE other",
+        "CREATE TABLE other.t AS SELECT 2 AS a",
+        "GRANT ALL ON other.* TO app@'%'",
+        "CREATE PROCEDURE app.set_zone() SET time_zone = '+07:00'",
+        "CREATE PROCEDURE app.set_two() BEGIN SET lc_time_names = 'de_DE'; SET @@time_zone = '+08:00'; END",
+    ):
+        cluster.manager.query(sql)
+    cluster.wait_in_sync()
+    daemon = proxy(routing={"strategy": "round_robin", "read_consistency": "eventual"})
+    with proxied(daemon, schema="app") as client:
+        yield client
+
+
+@pytest.fixture
+def on_workers(cluster: LocalCluster, client: RawClient) -> Callable[[str], bytes | None]:
+    """The value of a read, the same on both workers, and served by both."""
+
+    def ask(sql: str) -> bytes | None:
+        for server in cluster.servers:
+            server.general_log.mark()
+        values = {client.query(f"{sql} /* asked */").value for _ in range(2)}
+        assert [len(server.served("asked")) for server in cluster.servers] == [0, 1, 1], sql
+        assert len(values) == 1, (sql, values)
+        return values.pop()
+
+    return ask
+
+
+Ask = Callable[[str], bytes | None]
+HOUR = "SELECT HOUR(moment) FROM t"  # 01:46:40 UTC
+CONCAT = "SELECT 'a' || 'b' FROM t"
+QUOTED = 'SELECT "a" + 0 FROM t'  # a column, or text
+
+
+def test_time_zone(client: RawClient, on_workers: Ask) -> None:
+    for number, sql in enumerate(
+        (
+            "SET time_zone = '+0{}:00'",
+            "SET SESSION time_zone = '+0{}:00'",
+            "SET @@time_zone = '+0{}:00'",
+            "SET @@session.time_zone := '+0{}:00'",
+            "set local time_zone='+0{}:00'",
+            "SET group_concat_max_len = 99999, time_zone = '+0{}:00', @x = 1",
+            "DO 1; SET time_zone = '+0{}:00'; DO 2",
+            "/*!40103 SET @@time_zone = '+0{}:00' */",
+            "SET @zone = '+0{}:00'; SET time_zone = @zone",
+            "SET STATEMENT max_statement_time = 5 FOR SET time_zone = '+0{}:00'",
+        )
+    ):
+        answer = client.query(sql.format(number))
+        if answer.err is None:
+            assert on_workers(HOUR) == b"%d" % (1 + number), sql
+
+
+def test_settings_made_in_a_procedure(client: RawClient) -> None:
+    """What else a CALL left behind nobody tells: such a session stays where it is, with the right values."""
+    client.query("CALL set_zone()").check()
+    assert [client.query(HOUR).value for _ in range(3)] == [b"8"] * 3
+    client.query("CALL set_two()").check()
+    assert [client.query(HOUR).value for _ in range(3)] == [b"9"] * 3
+
+
+def test_settings_made_by_a_prepared_statement(client: RawClient, on_workers: Ask) -> None:
+    prepared = client.prepare("SET time_zone = ?")
+    client.execute(prepared.id, [b"+05:00"]).check()
+    assert on_workers(HOUR) == b"6"
+
+
+def test_sql_mode(client: RawClient, on_workers: Ask) -> None:
+    assert on_workers(CONCAT) == b"0"
+    client.query("SET sql_mode = 'PIPES_AS_CONCAT'").check()
+    assert on_workers(CONCAT) == b"ab"
+    assert on_workers(QUOTED) == b"0"
+    client.query("SET sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES')").check()
+    assert on_workers(CONCAT) == b"ab"
+    assert on_workers(QUOTED) == b"1"
+    client.query("SET sql_mode = DEFAULT").check()
+    assert on_workers(CONCAT) == b"0"
+
+
+def test_set_names(client: RawClient, on_workers: Ask) -> None:
+    """The character sets of client, connection and results, and the collation."""
+    client.query("SET NAMES latin1").check()
+    assert on_workers("SELECT word FROM t") == b"\xe4"
+    assert on_workers("SELECT COLLATION('x') FROM t") == b"latin1_swedish_ci"
+    client.query("SET NAMES utf8mb4").check()
+    assert on_workers("SELECT word FROM t") == b"\xc3\xa4"
+    assert on_workers("SELECT COLLATION('x') FROM t") == b"utf8mb4_general_ci"
+    client.query("SET NAMES utf8mb4 COLLATE utf8mb4_bin").check()
+    assert on_workers("SELECT COLLATION('x') FROM t") == b"utf8mb4_bin"
+    assert on_workers("SELECT 'a' = 'A' FROM t") == b"0"
+    client.query("SET NAMES 'utf8mb4' COLLATE 'utf8mb4_unicode_ci'").check()
+    assert on_workers("SELECT COLLATION('x') FROM t") == b"utf8mb4_unicode_ci"
+    client.query("SET CHARACTER SET latin1").check()
+    assert on_workers("SELECT word FROM t") == b"\xe4"
+    client.query("SET NAMES utf8mb4").check()
+    client.query("SET collation_connection = utf8mb4_bin").check()
+    assert on_workers("SELECT COLLATION('x') FROM t") == b"utf8mb4_bin"
+    client.query("SET character_set_results = NULL").check()
+    assert on_workers("SELECT CONVERT(word USING latin1) FROM t") == b"\xe4"
+
+
+def test_variables_that_bound_a_statement(client: RawClient, on_workers: Ask) -> None:
+    client.query("SET sql_select_limit = 0, wait_timeout = 1234, max_statement_time = 2.5").check()
+    client.query("SET group_concat_max_len = 4").check()
+    client.query("SET sql_select_limit = 1").check()
+    assert on_workers(
+        "SELECT GROUP_CONCAT(x) FROM (SELECT 'abc' AS x FROM t UNION ALL SELECT 'def') AS u"
+    ) in (
+        b"abc,",
+        b"def,",
+    )
+    assert client.query("SELECT @@wait_timeout, @@max_statement_time").texts() == [[b"1234", b"2.500000"]]
+
+
+def test_every_servers_own_connection_has_the_values(
+    cluster: LocalCluster, client: RawClient, on_workers: Ask
+) -> None:
+    client.query("SET lc_time_names = 'de_DE', time_zone = '-03:00', div_precision_increment = 2").check()
+    assert on_workers("SELECT DAYNAME(moment) FROM t") == b"Samstag"  # Saturday evening there
+    assert on_workers("SELECT 1/3 + 0 * a FROM t") == b"0.33"
+    client.query("SET lc_time_names = DEFAULT").check()
+    assert on_workers("SELECT DAYNAME(moment) FROM t") == b"Saturday"
+
+
+def test_the_default_schema(client: RawClient, on_workers: Ask) -> None:
+    assert on_workers("SELECT a FROM t") == b"1"
+    client.query("USE other").check()
+    assert on_workers("SELECT a FROM t") == b"2"
+    client.command(INIT_DB, b"app").check()
+    assert on_workers("SELECT a FROM t") == b"1"
+    client.query("DO 1; USE other").check()
+    assert on_workers("SELECT a FROM t") == b"2"
+    assert client.command(INIT_DB, b"nowhere").err is not None
+    assert client.query("USE nowhere").err is not None
+    assert on_workers("SELECT a FROM t") == b"2"
+
+
+def test_a_value_that_was_refused_changes_nothing(client: RawClient, on_workers: Ask) -> None:
+    client.query("SET time_zone = '+01:00'").check()
+    on_workers(HOUR)
+    assert client.query("SET time_zone = '+02:00', sql_mode = 'NO_SUCH_MODE'").err is not None
+    assert on_workers(HOUR) == b"2"
+
+
+def test_a_reset_and_a_change_of_user_forget_everything_everywhere(
+    cluster: LocalCluster, client: RawClient, on_workers: Ask
+) -> None:
+    for forget in (
+        lambda: client.command(RESET_CONNECTION),
+        lambda: client.change_user("app", cluster.passwords["app"], "app"),
+    ):
+        client.query("SET time_zone = '+04:00', sql_mode = 'PIPES_AS_CONCAT'; SET @x = 1; USE other").check()
+        assert client.query("SELECT HOUR(moment) FROM app.t").value == b"5"
+        client.query("CREATE TEMPORARY TABLE gone (a INT)").check()
+        forget().check()
+        client.query("USE app").check()
+        assert on_workers(HOUR) == b"1"
+        assert on_workers(CONCAT) == b"0"
+        assert client.query("SELECT @x").value is None
+        missing = client.query("SELECT * FROM gone").err
+        assert missing is not None and missing.errno == 1146
+
+
+def test_change_user_to_another_account_and_schema(cluster: LocalCluster, proxy: Proxy) -> None:
+    cluster.manager.query("CREATE DATABASE other")
+    cluster.manager.query("CREATE USER reader@'%' IDENTIFIED BY 'reader'")
+    cluster.manager.query("GRANT SELECT ON other.* TO reader@'%'")
+    cluster.wait_in_sync()
+    password = cluster.passwords["app"]
+    daemon = proxy(users=[{"name": "app", "password": password}, {"name": "reader", "password": "reader"}])
+    with proxied(daemon, schema="app") as client:
+        client.change_user("reader", "reader", "other").check()
+        assert client.query("SELECT CURRENT_USER(), DATABASE()").texts() == [[b"reader@%", b"other"]]
+        assert client.query("SELECT CONNECTION_ID()").value == b"%d" % client.greeting.connection_id
+        client.change_user("app", password).check()
+        assert client.query("SELECT CURRENT_USER(), DATABASE()").texts() == [[b"app@%", None]]
+        refused = client.change_user("reader", "wrong").err
+        assert refused is not None and refused.errno == 1045
+        assert client.ended()
+
+
+@pytest.mark.parametrize("schema", ["nowhere", "mysql"])
+def test_change_user_to_a_schema_that_cannot_be_is_the_servers_error(
+    cluster: LocalCluster, proxy: Proxy, schema: str
+) -> None:
+    with proxied(proxy(), schema="app") as client:
+        refused = client.change_user("app", cluster.passwords["app"], schema).err
+        assert refused is not None and refused.errno in (1044, 1049)
