@@ -36,6 +36,7 @@ from mysqlproxy.session.context import sql_context
 from mysqlproxy.session.login import LoginPackets
 from mysqlproxy.session.position import Position
 from mysqlproxy.session.prepared import PreparedStatements
+from mysqlproxy.session.record import record
 from mysqlproxy.session.relay import Relay
 from mysqlproxy.session.request import Request
 from mysqlproxy.session.services import Services
@@ -43,7 +44,6 @@ from mysqlproxy.session.state import SessionState
 from mysqlproxy.sql.verdict import Kind, SqlContext
 
 log = logging.getLogger("mysqlproxy.session")
-slow_log = logging.getLogger("mysqlproxy.slow")
 
 
 class Session:
@@ -291,7 +291,7 @@ class Session:
             self.start(request)
             return
         settle.settle(self, connection, request)
-        self.record(connection, request, now - request.started)
+        record(self, connection, request, now - request.started)
         connection.offer()
         self.finish()
 
@@ -318,23 +318,6 @@ class Session:
             lifecycle.shut_down(self)
         else:
             self.client.pump()
-
-    def record(self, connection: ServerConnection, request: Request, seconds: float) -> None:
-        server = connection.name
-        kind = request.verdict.kind
-        cell = self.cells.get((server, kind))
-        if cell is None:
-            cell = self.services.counters.statement(server, kind.value, self.strategy.value)
-            self.cells[server, kind] = cell
-        cell.observe(seconds)
-        if connection.walker.errno:
-            cell.errors += 1
-        if kind is Kind.READ and self.why is not Why.STRATEGY:
-            self.services.counters.reads_on_manager(self.why.value)
-        if seconds >= self.services.config.log.slow_statement:
-            slow_log.warning(
-                "%.3f s on %s: %s", seconds, server, request.verdict.digest, extra={"session": self.id}
-            )
 
     # --- answers of our own -----------------------------------------------------------------------------------
 
@@ -369,16 +352,7 @@ class Session:
             self.stay.last_server = ""
         if not connection.inserted:
             return None
-        recall: asyncio.Future[None] = self.loop.create_future()
-        self.recall = recall
-
-        def remember(packets: list[bytes]) -> None:
-            if self.recall is recall:
-                self.state.last_insert_id = transfer.single_number(packets, connection.capabilities)
-                self.recall = None
-            recall.set_result(None)
-
-        return remember
+        return transfer.recall_last_insert(self, connection)
 
     def must_stay(self) -> bool:
         """Whether something of this session would be lost if it ended now."""

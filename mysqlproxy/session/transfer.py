@@ -7,6 +7,8 @@ session's state already.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mysqlproxy.errors import MalformedPacket, ServerFault
@@ -63,6 +65,20 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
             session.barred |= {connection.name}
         raise
     connection.synced = version
+
+
+def recall_last_insert(session: Session, connection: ServerConnection) -> Callable[[list[bytes]], None]:
+    """LAST_INSERT_ID() of a connection that is being taken away: statements wait until it is known."""
+    recall: asyncio.Future[None] = session.loop.create_future()
+    session.recall = recall
+
+    def remember(packets: list[bytes]) -> None:
+        if session.recall is recall:
+            session.state.last_insert_id = single_number(packets, connection.capabilities)
+            session.recall = None
+        recall.set_result(None)
+
+    return remember
 
 
 def single_number(packets: list[bytes], capabilities: int) -> int | None:
