@@ -108,7 +108,7 @@ if (($# == 0)); then
     rm -rf "$cache/compiled"
     mkdir "$cache/compiled"
     cp -r tests setup.cfg "$cache/compiled"
-    (cd "$cache/compiled" && "$venv/bin/python" -P -m pytest -q tests/wire)
+    (cd "$cache/compiled" && "$venv/bin/python" -P -m pytest -q tests/wire --ignore tests/wire/test_builds.py)
     rm -rf "$cache/compiled"
 fi
 
