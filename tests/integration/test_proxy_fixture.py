@@ -26,9 +26,9 @@ def test_servers_and_metrics_agree_on_who_served(cluster: LocalCluster, proxy: C
         after = daemon.metrics()
     assert len(cluster.manager.served(r"INSERT INTO t\b")) == 1
     for server in cluster.servers:
-        labels = {"server": server.name, "kind": "read"}
-        name = "mysqlproxy_statements_total"
-        assert after.total(name, **labels) - before.total(name, **labels) == len(server.served(r"FROM t\b"))
+        # Until the catalog has been read again, a new table's name is no read.
+        name, label = "mysqlproxy_statements_total", {"server": server.name}
+        assert after.total(name, **label) - before.total(name, **label) == len(server.served(r"FROM t\b"))
 
 
 def test_the_unix_socket_takes_logins(proxy: Callable[..., Daemon]) -> None:
