@@ -86,6 +86,7 @@ if [[ ! -e $venv/installed || -n $(find mysqlproxy setup.cfg setup.py pyproject.
     mv "$venv/before" "$venv/installed"
 fi
 "$venv/bin/mysqlproxy" --version
+tests/clients/get.sh "$cache/clients" "$venv/bin/python"
 
 step "format and lint"
 "$venv/bin/ruff" format --check .

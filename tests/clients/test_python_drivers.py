@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pymysql
+import pymysql.cursors
 import pytest
 from pymysql.constants import CLIENT
 
 from tests.clients import scenario
 from tests.clients.scenario import Api
-from tests.clients.site import Site
+from tests.clients.site import BYTES, Site
 
 
 def pymysql_api(site: Site) -> Api:
@@ -83,3 +84,43 @@ def test_a_python_driver_works_as_on_the_servers_themselves(site: Site, driver: 
     make, changes = DRIVERS[driver]
     facts = scenario.run(make(site))
     scenario.check(site, facts, scenario.expected(found_rows=False, **changes))
+
+
+def test_rows_are_read_a_few_at_a_time(site: Site) -> None:
+    """A cursor on the server (COM_STMT_FETCH), with other statements in between; an unbuffered result, left early."""
+    driver = pytest.importorskip("mariadb", reason="MariaDB Connector/Python is not installed")
+    with site.daemon.connect(database="app") as connection:
+        rows = [(f"row {number:05d}",) for number in range(5000)]
+        connection.cursor().executemany("INSERT INTO things (name) VALUES (%s)", rows)
+        unbuffered = connection.cursor(pymysql.cursors.SSCursor)
+        unbuffered.execute("SELECT name AS plain FROM things ORDER BY name")
+        assert unbuffered.fetchmany(3) == rows[:3]
+        unbuffered.close()
+
+    with driver.connect(**site.arguments(), autocommit=True) as connection:
+        cursor = connection.cursor(cursor_type=driver.constants.CURSOR.READ_ONLY, prefetch_size=7)
+        cursor.execute("SELECT name AS plain FROM things WHERE id > ? ORDER BY name", (0,))
+        other = connection.cursor()
+        for number, row in enumerate(cursor):
+            assert row == rows[number]
+            if number % 1000 == 0:
+                other.execute("SELECT ? + 1", (number,))
+                assert other.fetchall() == [(number + 1,)]
+        assert number == len(rows) - 1
+        other.close()
+        cursor.close()
+
+
+def test_many_values_are_one_command_to_mariadb(mariadb_site: Site) -> None:
+    """COM_STMT_BULK_EXECUTE."""
+    driver = pytest.importorskip("mariadb", reason="MariaDB Connector/Python is not installed")
+    with driver.connect(**mariadb_site.arguments(), autocommit=True) as connection:
+        cursor = connection.cursor()
+        rows = [(f"row {number}", None if number % 2 else BYTES) for number in range(2000)]
+        cursor.executemany("INSERT INTO things (name, bytes) VALUES (?, ?)", rows)
+        assert cursor.rowcount == 2000
+        cursor.execute("SELECT COUNT(*) AS plain, COUNT(bytes) FROM things")
+        assert cursor.fetchall() == [(2000, 1000)]
+        cursor.close()
+    manager, workers = mariadb_site.served("INSERT INTO things")
+    assert (manager < 10, workers) == (True, 0)

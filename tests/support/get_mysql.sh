@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Unpacks Debian unstable's MySQL server and client with all their libraries below FOLDER, for the tests that ask a real
 # MySQL. Installs nothing: apt works on lists and a package database of its own, which are removed at the end.
-#   usage: tests/support/get_mysql.sh FOLDER      afterwards FOLDER/bin/{mysqld,mysql,mysqladmin} run; it may be moved
+#   usage: tests/support/get_mysql.sh FOLDER      afterwards FOLDER/bin/{mysqld,mysql,mysqladmin,mysqldump} run; it may be moved
 set -euo pipefail
 
 folder=${1:?usage: get_mysql.sh FOLDER}
@@ -55,7 +55,7 @@ done
 # Each program is run by the loader and on the libraries that came with it, whatever this machine has.
 cd "$folder/root"
 loader=$(find usr/lib -name 'ld-linux*.so.*' | head -n 1)
-for program in usr/sbin/mysqld usr/bin/mysql usr/bin/mysqladmin; do
+for program in usr/sbin/mysqld usr/bin/mysql usr/bin/mysqladmin usr/bin/mysqldump; do
     wrapper=$folder/bin/${program##*/}
     cat >"$wrapper" <<WRAPPER
 #!/bin/sh

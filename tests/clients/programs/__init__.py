@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,4 +80,10 @@ def _need(there: bool, reason: str) -> None:
         pytest.skip(reason)
 
 
-_COMMANDS = {".mjs": _node, ".php": _php, ".pl": _perl, ".java": _java}
+_COMMANDS = {
+    ".py": lambda name: [sys.executable, name],
+    ".mjs": _node,
+    ".php": _php,
+    ".pl": _perl,
+    ".java": _java,
+}
