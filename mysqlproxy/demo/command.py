@@ -74,6 +74,7 @@ class _Demo:
     def _run(self, once: bool) -> int:
         with self._status:
             self._cluster.start()
+            workload.create_tables(self._cluster)
             self._daemon = daemon = self._make_daemon()
             self._progress("starting the daemon")
             daemon.start(cancelled=self._interrupted.is_set)
