@@ -65,10 +65,17 @@ def _query(session: Session, raw: bytes) -> None:
     raw, _, verdict = _classify(session, raw, Command.QUERY)
     if verdict.kill is not None and verdict.kill.id is None and verdict.connection_ids:
         raw, _, verdict = _classify(session, raw, Command.QUERY)  # KILL CONNECTION_ID(), now with its number
-    if verdict.kill is not None and verdict.kill.id is not None and verdict.kill.id >= 1 << 31:
-        kill.begin(session, verdict.kill.target, verdict.kill.id)
+    if _kills_here(session, verdict):
         return
     _start(session, Request(Command.QUERY, raw, response.QUERY, verdict, monotonic()))
+
+
+def _kills_here(session: Session, verdict: Verdict) -> bool:
+    """Begin a KILL of one of our ids; False when the statement is none."""
+    if verdict.kill is None or verdict.kill.id is None or verdict.kill.id < 1 << 31:
+        return False
+    kill.begin(session, verdict.kill.target, verdict.kill.id)
+    return True
 
 
 def _start(session: Session, request: Request) -> None:
@@ -149,6 +156,8 @@ def _execute(session: Session, raw: bytes) -> None:
         refused = prepared.refused
         prepared.reset()
         raise refused
+    if _kills_here(session, prepared.verdict):
+        return
     payload = raw[HEADER:] if len(raw) <= MAX_PAYLOAD else payload_of(raw)
     types = parameter_types(payload, prepared.parameters, session.capabilities)
     if types is not None:

@@ -124,3 +124,15 @@ def test_many_values_are_one_command_to_mariadb(mariadb_site: Site) -> None:
         cursor.close()
     manager, workers = mariadb_site.served("INSERT INTO things")
     assert (manager < 10, workers) == (True, 0)
+
+
+def test_a_prepared_kill_hits_the_client_that_it_names(site: Site) -> None:
+    driver = pytest.importorskip("mysql.connector")
+    arguments = {**site.arguments(), "autocommit": True, "use_pure": True}
+    with driver.connect(**arguments) as victim, driver.connect(**arguments) as connection:
+        cursor = connection.cursor(prepared=True)
+        cursor.execute(f"KILL {victim.connection_id}")
+        assert not victim.is_connected()
+        with pytest.raises(driver.Error, match="1094"):
+            cursor.execute(f"KILL {victim.connection_id}")
+        cursor.close()
