@@ -21,6 +21,8 @@ from mysqlproxy.demo.errors import LocalClusterError
 from mysqlproxy.demo.local import LocalCluster
 from tests.support.mysql import MysqlPair, find_mysql
 
+MAX_SHARED = 6  # daemons at a time: each probes all servers several times a second
+
 
 @pytest.fixture(scope="session")
 def session_cluster() -> Iterator[LocalCluster]:
@@ -117,6 +119,12 @@ def shared_proxy(cluster: LocalCluster, session_daemons: Factory) -> Callable[..
     return start
 
 
+@pytest.fixture
+def alone(session_daemons: Factory) -> None:
+    """No shared daemon runs: for tests that count who is connected to the servers."""
+    session_daemons.end_shared()
+
+
 def _ports() -> Callable[[], int]:
     given: set[int] = set()
 
@@ -185,12 +193,19 @@ class Factory:
         """The daemon with these sections; a new one when it has ended or servers were started anew since."""
         if self._generation != cluster.generation:
             self._generation = cluster.generation
-            for daemon in self._shared.values():
-                daemon.stop()
+            self.end_shared()
         key = repr(sections)
+        if key not in self._shared and len(self._shared) >= MAX_SHARED:
+            self._shared.pop(next(iter(self._shared))).stop()
         if key not in self._shared or not self._shared[key].running:
             self._shared[key] = self.start(merge(self.config(cluster), sections))
         return self._shared[key]
+
+    def end_shared(self) -> None:
+        """Stop the shared ones; who asks for one again gets a new one."""
+        for daemon in self._shared.values():
+            daemon.stop()
+        self._shared.clear()
 
     def check(self) -> None:
         """Stop all of them; AssertionError for a wrong exit status or a traceback."""

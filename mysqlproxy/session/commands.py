@@ -26,6 +26,7 @@ from mysqlproxy.sql.verdict import KillTarget, Verdict
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
 
+MULTI_STATEMENTS_ON, MULTI_STATEMENTS_OFF = 0, 1  # enum_mysql_set_option
 _UNKNOWN = ClientFault("Unknown command", errno=1047, sqlstate="08S01")
 
 
@@ -98,14 +99,12 @@ def _statistics(session: Session, raw: bytes) -> None:
 def _set_option(session: Session, raw: bytes) -> None:
     if len(raw) != HEADER + 3:
         raise MalformedPacket("Malformed communication packet")
-    state, manager = session.state, session.services.view.manager
-    before = state.version
-    state.option = int.from_bytes(raw[HEADER + 1 :], "little")
-    state.version += 1  # every connection is told when it is used next, the manager's by this command
-    held = None if manager is None else session.held.get(manager.name)
-    if held is not None and held.synced == before:
-        held.synced = state.version
-    _start(session, Request(Command.SET_OPTION, raw, response.OK, MANAGER_COMMAND, monotonic()))
+    option = int.from_bytes(raw[HEADER + 1 :], "little")
+    if option not in (MULTI_STATEMENTS_ON, MULTI_STATEMENTS_OFF):
+        raise _UNKNOWN
+    session.state.option = option
+    session.state.version += 1  # every connection is told when it is used next
+    session.reply_eof()
 
 
 def _ping(session: Session, raw: bytes) -> None:

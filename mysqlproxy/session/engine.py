@@ -24,10 +24,10 @@ from mysqlproxy.metrics.counters import StatementCell
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import IRREPLACEABLE
 from mysqlproxy.pool.login import Identity
-from mysqlproxy.protocol.capabilities import STATUS_AUTOCOMMIT
+from mysqlproxy.protocol.capabilities import DEPRECATE_EOF, STATUS_AUTOCOMMIT
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
-from mysqlproxy.protocol.packets import Ok, build_err, build_ok
+from mysqlproxy.protocol.packets import Ok, build_eof, build_err, build_ok
 from mysqlproxy.routing.route import Stay, Why, route, unless_it_writes
 from mysqlproxy.routing.strategies import not_taken
 from mysqlproxy.session import commands, faults, freshness, lifecycle, settle, transfer, upload
@@ -325,6 +325,15 @@ class Session:
         """OK in the place of an answer, to a command of one frame."""
         ok = Ok(status=self.status if status is None else status)
         self.client.write(frame(build_ok(ok, self.capabilities), 1))
+        self.finish()
+
+    def reply_eof(self) -> None:
+        """EOF in the place of an answer, or the OK that has replaced it."""
+        if self.capabilities & DEPRECATE_EOF:
+            payload = build_ok(Ok(status=self.status), self.capabilities, header=0xFE)
+        else:
+            payload = build_eof(self.status)
+        self.client.write(frame(payload, 1))
         self.finish()
 
     def refuse(self, error: ProxyError) -> None:

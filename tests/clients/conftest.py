@@ -30,11 +30,13 @@ def mariadb_site(cluster: LocalCluster, shared_proxy: Callable[..., Daemon]) -> 
     return made
 
 
-@pytest.fixture(scope="session")
-def mysql_daemon(mysql_pair: MysqlPair, session_daemons: Factory) -> Daemon:
-    """One daemon in front of the MySQL pair for the whole session."""
+@pytest.fixture(scope="package")
+def mysql_daemon(mysql_pair: MysqlPair, session_daemons: Factory) -> Iterator[Daemon]:
+    """One daemon in front of the MySQL pair for all of these tests."""
     port = free_port()
-    return session_daemons.start(sites.mysql_config(mysql_pair, port, free_port({port})))
+    daemon = session_daemons.start(sites.mysql_config(mysql_pair, port, free_port({port})))
+    yield daemon
+    daemon.stop()
 
 
 @pytest.fixture

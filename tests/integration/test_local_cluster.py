@@ -49,14 +49,17 @@ def test_workers_replicate_and_refuse_writes(cluster: LocalCluster) -> None:
         assert error.value.args[0] == 1290
 
 
-def test_the_monitor_account_sees_replication_and_no_data(cluster: LocalCluster) -> None:
+def test_the_monitor_account_sees_replication_and_definitions_and_writes_nothing(
+    cluster: LocalCluster,
+) -> None:
     with cluster.workers[0].connect("monitor") as connection:
         cursor = connection.cursor()
         cursor.execute("SHOW SLAVE STATUS")
         assert cursor.fetchone() is not None
         cursor.execute("SHOW MASTER STATUS")
+        cursor.execute("SELECT VIEW_DEFINITION FROM information_schema.VIEWS LIMIT 1")
         with pytest.raises(pymysql.err.OperationalError):
-            cursor.execute("SELECT * FROM app.nothing")
+            cursor.execute("CREATE TABLE app.nothing (i INT)")
 
 
 def test_a_large_packet_goes_through(cluster: LocalCluster) -> None:

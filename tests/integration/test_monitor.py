@@ -19,6 +19,8 @@ from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.protocol import capabilities as flags
 from tests.integration.watching import Watching, configured, manager, readers, watching
 
+pytestmark = pytest.mark.usefixtures("alone")  # they count connections and wait for quiet servers
+
 
 @pytest.fixture
 async def watch(cluster: LocalCluster) -> AsyncIterator[Watching]:
