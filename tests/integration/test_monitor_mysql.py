@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("alone")  # they count connections and wait
 
 @pytest.fixture
 async def watch(mysql97: MysqlPair) -> AsyncIterator[Watching]:
+    await do(mysql97.forget_errant_transactions)
     async with watching(configured(mysql97.servers), mysql97.passwords["monitor"]) as watch:
         yield watch
 

@@ -195,9 +195,7 @@ class MysqlPair:
             raise RuntimeError(f"the replica did not reach {done} within {timeout:g} s")
 
     def reset(self) -> None:
-        """Drop all schemas and make an empty ``app``; other accounts than the pair's own go, too, and what a test
-        wrote on the replica alone is forgotten."""
-        self._forget_errant_transactions()
+        """Drop all schemas and make an empty ``app``; other accounts than the pair's own go, too."""
         found = (
             f"SELECT SCHEMA_NAME AS name FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT IN {_SYSTEM}"
         )
@@ -210,7 +208,8 @@ class MysqlPair:
         self.source.query("CREATE DATABASE app")
         self.wait_in_sync()
 
-    def _forget_errant_transactions(self) -> None:
+    def forget_errant_transactions(self) -> None:
+        """Forget what a test wrote on the replica alone. No daemon may run: positions begin anew."""
         executed = self.source.value("SELECT @@global.gtid_executed")
         if not self.replica.value("SELECT GTID_SUBTRACT(@@global.gtid_executed, %s)", (executed,)):
             return
@@ -219,6 +218,7 @@ class MysqlPair:
             server.query("RESET BINARY LOGS AND GTIDS")
         self.replica.query("RESET REPLICA")
         self.replica.query("START REPLICA")
+        self.reset()
 
     def stop(self) -> None:
         """End both and remove their files."""
