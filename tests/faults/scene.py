@@ -45,13 +45,13 @@ def await_view(daemon: Daemon, *, manager: str = "manager", reading: set[str] | 
 
 def await_reads(daemon: Daemon, cluster: LocalCluster) -> Daemon:
     """Until the daemon knows that ``t`` is a table, whose reads any worker may take. Returns the daemon."""
-    with daemon.connect(database="app") as client:
 
-        def on_a_worker() -> bool:
+    def on_a_worker() -> bool:
+        with daemon.connect(database="app") as client:  # a new one each time: it has seen nothing yet
             ask(client, "SELECT 1 FROM t LIMIT 0")
-            return bool(set(served_by(cluster, "SELECT 1 FROM t LIMIT 0")) - {"manager"})
+        return bool(set(served_by(cluster, "SELECT 1 FROM t LIMIT 0")) - {"manager"})
 
-        eventually(on_a_worker, what="reads go to workers")
+    eventually(on_a_worker, what="reads go to workers")
     return daemon
 
 

@@ -26,7 +26,8 @@ class Liar:
         self.told = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def lie(self, about: bytes, change: Lie) -> None:
         """``change`` the next bytes that answer a request with ``about`` in it, once; OSError closes."""
@@ -39,6 +40,9 @@ class Liar:
                 client.sendall(data)
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the one who accepts
+        self._accepting.join(10)
         self._listener.close()
         for one in self._sockets:
             with contextlib.suppress(OSError):
@@ -49,9 +53,10 @@ class Liar:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._sockets.append(client)
                 server = socket.create_connection(("127.0.0.1", self._server_port))
+                self._sockets.append(server)
                 self._clients.append(client)
-                self._sockets += [client, server]
                 pending: list[Lie] = []
                 for source, sink, up in ((client, server, True), (server, client, False)):
                     threading.Thread(target=self._pass, args=(source, sink, up, pending), daemon=True).start()
