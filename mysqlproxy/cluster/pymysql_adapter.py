@@ -157,6 +157,12 @@ class LimitedConnection(_Base):  # type: ignore[misc]
         self._arm()
         super()._write_bytes(data)
 
+    def _force_close(self) -> None:
+        super()._force_close()
+        if self._result is not None:
+            # Nothing more comes: PyMySQL would read on for the rest of it, and complain wherever it is collected.
+            self._result.unbuffered_active = False
+
     def _arm(self) -> None:
         if self._sock is None:
             raise pymysql.err.InterfaceError(0, "the connection is closed")

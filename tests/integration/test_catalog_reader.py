@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pymysql
 import pytest
 
 from mysqlproxy.cluster.catalog_reader import CatalogReader, Source
+from mysqlproxy.cluster.pymysql_adapter import LimitedConnection
 from mysqlproxy.config.schema import Server
 from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.sql.catalog import Catalog, What
@@ -152,3 +156,26 @@ async def test_a_server_that_goes_and_comes_back_is_read_again(cluster: LocalClu
         await found.until(lambda catalog: catalog.relation("app", "after_the_restart"))
     finally:
         await found.reader.stop()
+
+
+def test_a_reading_that_is_cut_off_leaves_nothing_to_complain_about(cluster: LocalCluster) -> None:
+    """PyMySQL reads an unbuffered result to its end wherever that is collected; an error there goes to the log."""
+    server = Server(name="manager", address=cluster.manager.address, role="manager")
+    connection = LimitedConnection(server, "monitor", cluster.passwords["monitor"], 10.0)
+    connection.login()
+    cursor = connection.cursor(pymysql.cursors.SSCursor)
+    cursor.execute("SELECT REPEAT('x', 100000) FROM information_schema.COLUMNS LIMIT 1000")
+    assert cursor.fetchone() is not None
+    connection.abort()
+    with pytest.raises(pymysql.MySQLError):
+        cursor.fetchall()
+    complaints: list[object] = []
+    before, sys.unraisablehook = sys.unraisablehook, complaints.append
+    try:
+        del cursor
+        connection.close()
+        del connection
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
+    assert not complaints

@@ -101,7 +101,7 @@ def test_user_variables_keep_their_values_while_plain_reads_go_to_workers(
 
 
 def test_last_insert_id_is_that_of_the_last_insert_after_reads_elsewhere(
-    logs: Logs, client: RawClient
+    cluster: LocalCluster, logs: Logs, client: RawClient
 ) -> None:
     assert client.query("SELECT LAST_INSERT_ID()").value == b"0"
     number = client.query("INSERT INTO t (a) VALUES (3)").ok.last_insert_id
@@ -110,6 +110,7 @@ def test_last_insert_id_is_that_of_the_last_insert_after_reads_elsewhere(
     assert client.query("SELECT LAST_INSERT_ID()").value == b"3"
     assert client.query("SELECT @@identity").value == b"3"
     client.query("INSERT INTO t (a) VALUES (LAST_INSERT_ID() + 100)").check()
+    cluster.wait_in_sync()
     assert client.query("SELECT a FROM t WHERE id = 4").value == b"103"
 
 
