@@ -265,6 +265,7 @@ def test_mysql_connector_prepares_and_executes(cluster: LocalCluster, daemon: Da
             assert cursor.fetchall() == [(number, f"v{number}", None)]
         connection.autocommit = True
         cursor.executemany("INSERT INTO t VALUES (%s, %s)", [(30, "x"), (31, None)])
+        cluster.wait_in_sync()
         cursor.execute("SELECT a FROM t WHERE id > %s ORDER BY id", (29,))
         assert cursor.fetchall() == [("x",), (None,)]
         cursor.close()
