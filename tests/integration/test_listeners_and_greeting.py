@@ -121,7 +121,7 @@ def test_without_a_server_a_login_fails_with_a_clear_error_at_its_deadline(
     started = time.monotonic()
     with pytest.raises(pymysql.OperationalError, match="No server of the cluster could be reached"):
         daemon.connect()
-    assert 0.9 < time.monotonic() - started < 3
+    assert 0.9 < time.monotonic() - started < 10
 
 
 def test_a_login_waits_for_a_server_and_works_as_soon_as_one_is_there(

@@ -94,7 +94,7 @@ def test_at_the_deadline_who_is_left_gets_1053_and_nothing_is_committed(
     began = time.monotonic()
     daemon.signal(signal.SIGTERM)
     eventually(lambda: not daemon.running, 10)
-    assert 0.9 < time.monotonic() - began < 5
+    assert 0.9 < time.monotonic() - began < 20
     assert daemon.status == 0
     thread.join(5)
     assert [errno(error) for error in faults] == [1053]

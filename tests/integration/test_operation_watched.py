@@ -48,7 +48,7 @@ def test_what_systemd_is_told(proxy: Proxy, service_manager: socket.socket) -> N
     began = time.monotonic()
     for _ in range(4):
         heard(service_manager, "WATCHDOG=1")
-    assert 0.5 < time.monotonic() - began < 4, "twice in the time that the watchdog allows"
+    assert 0.5 < time.monotonic() - began < 10, "twice in the time that the watchdog allows"
     daemon.reload()
     assert re.search(r"^MONOTONIC_USEC=\d+$", heard(service_manager, "RELOADING=1"), re.M)
     heard(service_manager, "READY=1")

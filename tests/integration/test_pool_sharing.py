@@ -199,7 +199,7 @@ def test_waiting_is_bounded_by_pool_wait_then_1040(narrow: Daemon) -> None:
     began = time.monotonic()
     with pytest.raises(pymysql.OperationalError) as caught:
         ask(second, "SELECT 1")
-    assert 0.25 < time.monotonic() - began < 3
+    assert 0.25 < time.monotonic() - began < 10
     assert errno(caught.value) == 1040
     ask(first, "COMMIT")
     assert value(second, "SELECT 2") == 2, "the client that got the error goes on"
