@@ -30,6 +30,16 @@ class ClientFault(ProxyError):
     """The client broke the protocol or asked for what cannot be."""
 
 
+class Interrupted(ClientFault):
+    """The statement was killed (ER_QUERY_INTERRUPTED)."""
+
+    default_errno = 1317
+    default_sqlstate = "70100"
+
+    def __init__(self) -> None:
+        super().__init__("Query execution was interrupted")
+
+
 class MalformedPacket(ClientFault):
     """Bytes that are no packet of the kind expected (ER_MALFORMED_PACKET); from either side."""
 

@@ -62,7 +62,6 @@ class Session:
         status: the status flags the client was last told.
         recall: pending while LAST_INSERT_ID() is fetched from a connection that was taken away.
         login_schema: the schema named at login, which a reset returns to.
-        timed_out: the running statement was already killed for its time limit.
         gone: the client has left or was closed.
         since: loop time of the last statement's end; ``transaction_since`` of the transaction's begin, 0.0 without.
     """
@@ -71,7 +70,7 @@ class Session:
         "account", "active", "barred", "busy", "capabilities", "cells", "charset", "client", "consistency",
         "context", "gone", "held", "id", "identity", "login_packets", "login_schema", "loop", "position",
         "prepared", "reask", "recall", "relay", "request", "services", "since", "state", "status", "stay",
-        "strategy", "task", "tickets", "timed_out", "transaction_since", "why",
+        "strategy", "task", "tickets", "transaction_since", "why",
     )  # fmt: skip
 
     def __init__(self, client: Client, services: Services) -> None:
@@ -107,7 +106,6 @@ class Session:
         self.recall: asyncio.Future[None] | None = None
         self.since = self.loop.time()
         self.transaction_since = 0.0
-        self.timed_out = False
         self.login_schema: bytes | None = None
         self.task: asyncio.Task[None] | None = None
         self.run(lifecycle.log_in(self), "login")
@@ -181,7 +179,9 @@ class Session:
         Raises:
             NoServer: none can take it.
             SessionLost: the one that must is no longer what it was.
+            Interrupted: it was killed before it came to a server.
         """
+        request.check_interrupted()
         services = self.services
         bound = request.pinned or self.stay.server
         if bound and faults.is_bound(self, bound) and (request.pinned or bound not in services.view.by_name):
@@ -207,6 +207,7 @@ class Session:
         """The way round for everything that has to wait."""
         try:
             connection = await self.connection(server)
+            request.check_interrupted()
             # Claimed: it waits for others' answers, too, while nothing runs on this connection.
             if not freshness.is_fresh(self, connection) and not await connection.claim(
                 freshness.catch_up(self, connection, server)
@@ -219,9 +220,12 @@ class Session:
                 behind, connection = connection, await self.connection(server)
                 behind.offer()
             await transfer.bind(connection, request)
+            request.check_interrupted()
             if connection.closed or connection.owner is not self:
                 raise ServerFault("Lost connection to server")
-        except (ProxyError, TimeoutError) as error:
+        except (ProxyError, TimeoutError, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and not request.interrupted:
+                raise
             self.task = None
             faults.not_sent(self, request, server, error)
             return
@@ -313,7 +317,6 @@ class Session:
         """The command is done: the next one."""
         self.request = None
         self.busy = False
-        self.timed_out = False
         if self.services.draining and not self.gone and not self.must_stay():
             lifecycle.shut_down(self)
         else:

@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from mysqlproxy.cluster.view import ServerView
-from mysqlproxy.errors import ProxyError, ServerFault, TooManyConnections
+from mysqlproxy.errors import Interrupted, ProxyError, ServerFault, TooManyConnections
 from mysqlproxy.pool.connection import ServerConnection, fault_of
 from mysqlproxy.pool.keep import IRREPLACEABLE
 from mysqlproxy.protocol.framing import frame
@@ -37,12 +37,15 @@ _MANAGER_DECIDES = frozenset((1290, 1792, 1836, 1146, 1054, 1049, 1305, 1356, 11
 LOST = ServerFault("Lost connection to server during query")
 
 
-def not_sent(session: Session, request: Request, server: ServerView, error: Exception) -> None:
+def not_sent(session: Session, request: Request, server: ServerView, error: BaseException) -> None:
     """No connection could be had, or not in the session's state: nothing has been sent."""
     if session.gone:
         return
     for connection in session.held.values():
         connection.offer()
+    if request.interrupted:
+        session.refuse(Interrupted())  # whatever else went wrong on the way
+        return
     fault = error
     if not isinstance(fault, ProxyError):
         fault = fault_of(error)

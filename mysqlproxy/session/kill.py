@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from mysqlproxy.errors import ClientFault, PolicyDenied, ProxyError, ServerFault
+from mysqlproxy.errors import ClientFault, Interrupted, PolicyDenied, ProxyError, ServerFault
 from mysqlproxy.pool.connection import fault_of
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
 from mysqlproxy.session import lifecycle
+from mysqlproxy.session.request import Request
 from mysqlproxy.sql.verdict import KillTarget
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 # ER_CONNECTION_KILLED: what the victim of KILL CONNECTION is told when it waits for an answer.
 _KILLED = ClientFault("Connection was killed", errno=1927, sqlstate="70100")
-_INTERRUPTED = ClientFault("Query execution was interrupted", errno=1317, sqlstate="70100")
 
 
 def begin(session: Session, target: KillTarget, number: int) -> None:
@@ -40,10 +40,14 @@ async def _kill(session: Session, target: KillTarget, number: int) -> None:
             _kill_itself(session, target)
             return
         if victim.account.name != session.account.name:
+            waits = victim.request if victim.active is None else None
             await _ask_server(session, victim, number)
-        elif victim.active is not None:
+            if waits is not None and waits is victim.request and victim.active is None:
+                interrupt(victim, waits)
+        elif victim.request is not None:
             session.services.counters.killed("kill")
-            await asyncio.wait([session.services.pools.kill(victim.active)])
+            if (killing := interrupt(victim, victim.request)) is not None:
+                await asyncio.wait([killing])
         if target is KillTarget.CONNECTION and not victim.gone:
             end_victim(victim)
     except (ProxyError, TimeoutError) as error:
@@ -59,9 +63,9 @@ def _kill_itself(session: Session, target: KillTarget) -> None:
     """The statement that is killed is the KILL."""
     session.task = None
     if target is KillTarget.QUERY:
-        session.refuse(_INTERRUPTED)
+        session.refuse(Interrupted())
         return
-    error = _KILLED if session.services.view.mariadb else _INTERRUPTED
+    error = _KILLED if session.services.view.mariadb else Interrupted()
     session.client.write(frame(build_err(error.errno, error.sqlstate, str(error)), 1))
     lifecycle.close(session)
 
@@ -83,9 +87,34 @@ async def _ask_server(session: Session, victim: Session, number: int) -> None:
         raise denied if error.errno == denied.errno else error from None  # with the number the client knows
 
 
+def interrupt(victim: Session, request: Request) -> asyncio.Task[None] | None:
+    """End a session's statement: on its server, or in what it waits for.
+
+    Returns:
+        None, or the task that kills it on its server.
+    """
+    request.interrupted = True
+    if victim.active is not None:
+        return victim.services.pools.kill(victim.active)
+    victim.loop.call_soon(_stop_waiting, victim, request)  # its task may not have begun yet
+    return None
+
+
+def _stop_waiting(victim: Session, request: Request) -> None:
+    """The client waits for a connection, a login, a position: not any more."""
+    if victim.request is not request or victim.active is not None or victim.task is None or victim.gone:
+        return
+    for connection in victim.held.values():
+        if connection.consumer is not None and connection.pinging is None:
+            # The daemon's own statement, on a connection that may hold a transaction or a cursor.
+            victim.services.pools.kill(connection)
+            return
+    victim.task.cancel()
+
+
 def end_victim(victim: Session) -> None:
     """Close another session; if it waits for an answer of which nothing has come, it is told why."""
-    if victim.active is not None and victim.request is not None and not victim.request.relayed:
+    if victim.request is not None and not victim.request.relayed:
         sequence = victim.request.answer_sequence()
         victim.client.write(frame(build_err(_KILLED.errno, _KILLED.sqlstate, str(_KILLED)), sequence))
     lifecycle.close(victim)

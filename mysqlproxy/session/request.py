@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mysqlproxy.errors import Interrupted
 from mysqlproxy.protocol.framing import HEADER, MAX_PAYLOAD
 from mysqlproxy.session.prepared import Prepared
 from mysqlproxy.sql.verdict import Effect, Kind, Verdict
@@ -24,12 +25,14 @@ class Request:
         relayed: bytes of its answer have reached the client: it cannot be asked again elsewhere.
         retained: ``raw`` may be sent again.
         pinned: name of the server that must answer (a cursor's), or "".
+        interrupted: by a KILL or its time limit: it is sent to no server any more.
     """
 
     __slots__ = (
         "code",
         "excluded",
         "form",
+        "interrupted",
         "pinned",
         "prepared",
         "raw",
@@ -50,6 +53,12 @@ class Request:
         self.relayed = False
         self.retained = True
         self.pinned = ""
+        self.interrupted = False
+
+    def check_interrupted(self) -> None:
+        """Raises Interrupted if it must not be sent any more."""
+        if self.interrupted:
+            raise Interrupted
 
     def answer_sequence(self) -> int:
         """The sequence id of the answer's first packet: one more than the command's last frame had."""

@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from mysqlproxy.errors import ClientFault
-from mysqlproxy.session import lifecycle
+from mysqlproxy.session import kill, lifecycle
 from mysqlproxy.session.services import Services
 
 if TYPE_CHECKING:
@@ -52,13 +52,11 @@ def _look_at(session: Session, now: float, idle_timeout: float) -> None:
     elif (
         account.statement_timeout is not None
         and now - request.started > account.statement_timeout
-        and session.active is not None
-        and not session.timed_out
+        and not request.interrupted
     ):
-        session.timed_out = True
         log.warning("statement_timeout: killed: %s", request.verdict.digest, extra={"session": session.id})
         session.services.counters.killed("statement_timeout")
-        session.services.pools.kill(session.active)
+        kill.interrupt(session, request)
     limit = account.transaction_timeout
     if (
         limit is not None

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mysqlproxy.errors import MalformedPacket, ServerFault
+from mysqlproxy.errors import Interrupted, MalformedPacket, ServerFault
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import Keep
 from mysqlproxy.protocol import response
@@ -60,8 +60,12 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
             (await connection.query(b"SET last_insert_id=%d" % state.last_insert_id)).raise_error()
             state.last_insert_id = None
             connection.inserted = True
-    except ServerFault:
-        if not connection.was_manager:
+    except ServerFault as error:
+        # A connection that broke or was interrupted refuses nothing: it may be had for the next read.
+        if not connection.was_manager and error.errno not in (
+            Interrupted.default_errno,
+            ServerFault.default_errno,
+        ):
             session.barred |= {connection.name}
         raise
     connection.synced = version
