@@ -61,7 +61,7 @@ def _user(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from mysqlproxy.demo.command import run_demo
 
-    return run_demo(arguments.once, arguments.dir)
+    return run_demo(arguments.once, arguments.dir, arguments.port, arguments.http_port)
 
 
 _RUN = {"serve": _serve, "check": _check, "explain": _explain, "user": _user, "demo": _demo}
@@ -109,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--once", action="store_true", help="end after the workload")
     demo.add_argument("--dir", type=Path, metavar="D", help="where the servers keep their data meanwhile")
+    for option, port, what in (("--port", 6033, "for clients"), ("--http-port", 9104, "for metrics")):
+        demo.add_argument(
+            option, type=int, default=port, metavar="N", help=f"the daemon's {what}, {port}; 0: a free one"
+        )
     return parser
 
 
