@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -30,23 +30,26 @@ _WATCH_SECONDS = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_demo(once: bool, directory: Path | None) -> int:
+def run_demo(once: bool, directory: Path | None, port: int = MYSQL_PORT, http_port: int = HTTP_PORT) -> int:
     """Run the demo.
 
     Args:
         once: end after the table; otherwise stay up until SIGINT, SIGTERM or SIGHUP.
         directory: where the servers' files go while it runs; None for a folder of its own in the temporary
         one.
+        port, http_port: of 127.0.0.1, where the daemon listens for clients and shows its metrics; 0 for a
+        free one.
 
     Returns:
         The exit status: 0 when all is well, 1 when counts or rows are wrong or something could not start,
         128 and the signal's number when it was interrupted before the table.
     """
-    return _Demo(directory).run(once)
+    return _Demo(directory, {"--port": port, "--http-port": http_port}).run(once)
 
 
 class _Demo:
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, ports: Mapping[str, int]) -> None:
+        self._ports = ports
         self._console = Console(soft_wrap=True)
         self._status = self._console.status("starting")
         self._interrupted = threading.Event()
@@ -73,6 +76,7 @@ class _Demo:
 
     def _run(self, once: bool) -> int:
         with self._status:
+            self._check_ports()
             self._cluster.start()
             workload.create_tables(self._cluster)
             self._daemon = daemon = self._make_daemon()
@@ -90,14 +94,17 @@ class _Demo:
             self._stay(daemon)
         return 1 if wrong else 0
 
+    def _check_ports(self) -> None:
+        for option, port in self._ports.items():
+            if port and not port_is_free(port):
+                raise LocalClusterError(
+                    f"port {port} on 127.0.0.1 is in use; end what holds it or give another one with {option}"
+                )
+
     def _make_daemon(self) -> Daemon:
-        ports: list[int] = []
-        for wanted, what in ((MYSQL_PORT, "clients"), (HTTP_PORT, "metrics")):
-            port = wanted if port_is_free(wanted) else free_port(set(ports))
-            if port != wanted:
-                self._console.print(f"Port {wanted} is in use; the daemon takes {port} for {what}.")
-            ports.append(port)
-        config = cluster_config(self._cluster, *ports)
+        taken = set(self._ports.values())
+        port, http_port = (port or free_port(taken) for port in self._ports.values())
+        config = cluster_config(self._cluster, port, http_port)
         config["users"] += workload.accounts(self._cluster)
         return Daemon(self._cluster.directory / "daemon", config)
 

@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 
 import mysqlproxy
-from mysqlproxy.demo import command
+from mysqlproxy.demo import command, install
 from mysqlproxy.demo.daemon import Daemon, Metrics
 
 CHECKOUT = Path(__file__).parent.parent.parent
 
 
 class Demo:
-    """The command as a process, with a temporary folder of its own."""
+    """The command as a process, with a temporary folder and ports of its own."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder = folder
@@ -35,7 +35,7 @@ class Demo:
             "COLUMNS": "120",
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mysqlproxy", "demo", *arguments],
+            [sys.executable, "-P", "-m", "mysqlproxy", "demo", "--port=0", "--http-port=0", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -171,17 +171,64 @@ def test_killed_it_leaves_nothing_either(run: Callable[..., Demo]) -> None:
     raise AssertionError(demo.left())
 
 
-def test_ports_in_use_are_replaced_and_it_says_so(run: Callable[..., Demo]) -> None:
+@pytest.mark.parametrize("option", ["--port", "--http-port"])
+def test_a_port_in_use_is_one_sentence(run: Callable[..., Demo], option: str) -> None:
     with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            holder.bind(("127.0.0.1", command.MYSQL_PORT))
-        except OSError:
-            pass  # somebody else holds it, which is as good
+        holder.bind(("127.0.0.1", 0))
         holder.listen()
-        demo = run("--once")
-        assert demo.end() == 0, demo.output
-    assert f"Port {command.MYSQL_PORT} is in use; the daemon takes" in demo.output
+        port = holder.getsockname()[1]
+        demo = run("--once", f"{option}={port}")
+        assert demo.end() == 1
+    assert f"mysqlproxy demo: port {port} on 127.0.0.1 is in use" in demo.output
+    assert option in demo.output
+    assert "Traceback" not in demo.output
+    assert demo.left() == []
+
+
+ON_A_SMALL_DISK = """
+mount -t tmpfs -o size=16m none "$TMPDIR" || exit
+echo mounted
+"$@"
+status=$?
+ls -A "$TMPDIR"
+exit $status
+"""
+
+
+def test_a_small_disk_is_one_sentence(tmp_path: Path) -> None:
+    demo = [sys.executable, "-P", "-m", "mysqlproxy", "demo", "--once", "--port=0", "--http-port=0"]
+    ended = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", ON_A_SMALL_DISK, "sh", *demo],
+        env={
+            **os.environ,
+            "TMPDIR": str(tmp_path),
+            "PYTHONPATH": str(Path(mysqlproxy.__file__).parent.parent),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if not ended.stdout.startswith("mounted"):
+        pytest.skip(f"no file system can be mounted here: {ended.stderr}")
+    assert ended.returncode == 1
+    assert re.fullmatch(
+        rf"mysqlproxy demo: {tmp_path}/\S+ has \d+ MiB of free disk space and the servers need .+\n",
+        ended.stderr,
+    )
+    assert ended.stdout.splitlines()[-1] == "stopping", "files are left"
+
+
+def test_no_mariadb_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(install.shutil, "which", lambda *_, **__: None)
+    assert command.run_demo(True, folder / "cluster", 0, 0) == 1
+    assert capsys.readouterr().err == (
+        "mysqlproxy demo: no MariaDB server program (mariadbd) was found on this machine; "
+        "apt-get install mariadb-server-core mariadb-client\n"
+    )
+    assert list(folder.iterdir()) == []
 
 
 def test_a_given_directory_is_used_and_only_what_was_made_is_removed(
@@ -207,7 +254,7 @@ def test_metrics_that_disagree_end_with_status_1(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Daemon, "metrics", lambda _: Metrics())
-    assert command.run_demo(True, folder / "cluster") == 1
+    assert command.run_demo(True, folder / "cluster", 0, 0) == 1
     assert "wrong: direct: manager served 20 writes and 20 reads, the daemon's metrics say 0 and 0" in (
         capsys.readouterr().out
     )
