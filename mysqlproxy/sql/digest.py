@@ -94,6 +94,8 @@ def _normaliser(ansi_quotes: bool, no_backslash_escapes: bool) -> Callable[[byte
         # A sign belongs to the number where no operand stands before it. The space that may stand there
         # stays.
         (rb"?", rb"(?<=-)(?:(?<=[=(,<>]-)|(?<=[=(,<>]\x20-))(?=[0-9])[0-9]" + NUMBER_TAIL),
+        # N"a" is the name N with an alias; N'a' would be one literal.
+        *(() if ansi_quotes else ((rb" '?'", rb'(?<=[nNxXbB]")' + double + rb'"'),)),
         (b"", rb'(?<=")(?:[^"]|"")*+"') if ansi_quotes else (rb"'?'", rb'(?<=")' + double + rb'"'),
         (rb" ", rb"(?<=/)\*(?![!+]|[Mm]!)[^*]*+(?:\*(?!/)[^*]*+)*+\*/" + GAP + rb"*+"),
         (rb" ", rb"(?:(?<=\#)|(?<=-)-(?=[\x00-\x20\x7f]|\Z))[^\n]*+" + GAP + rb"*+"),

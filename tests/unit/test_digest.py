@@ -24,6 +24,7 @@ normalise = normaliser(False, False)
         ("SELECT 1", "SELECT ?"),
         ("select a,b from t where c=5", "select a,b from t where c=?"),
         ("SELECT 'a', \"b\", N'c', x'41'", "SELECT '?', '?', N'?', x'?'"),
+        ('SELECT N"c", x"41", an"c"', "SELECT N '?', x '?', an '?'"),
         ("SELECT 'it''s', 'it\\'s', ''", "SELECT '?', '?', '?'"),
         ("SELECT 1.5, .5, 1e3, 1.5E-3, 0x1F, 0b01", "SELECT ?, .?, ?, ?, ?, ?"),
         ("SELECT a1, t1.2b, 3c, t.5, @1", "SELECT a1, t1.2b, 3c, t.5, @1"),
