@@ -64,7 +64,20 @@ def _demo(arguments: argparse.Namespace) -> int:
     return run_demo(arguments.once, arguments.dir, arguments.port, arguments.http_port)
 
 
-_RUN = {"serve": _serve, "check": _check, "explain": _explain, "user": _user, "demo": _demo}
+def _bench(arguments: argparse.Namespace) -> int:
+    from mysqlproxy.commands.bench import Request, bench
+
+    return bench(Request(**{name: getattr(arguments, name) for name in Request.__slots__}))
+
+
+_RUN = {
+    "serve": _serve,
+    "check": _check,
+    "explain": _explain,
+    "user": _user,
+    "demo": _demo,
+    "bench": _bench,
+}
 
 
 class _Version(argparse.Action):
@@ -113,8 +126,35 @@ def _parser() -> argparse.ArgumentParser:
         demo.add_argument(
             option, type=int, default=port, metavar="N", help=f"the daemon's {what}, {port}; 0: a free one"
         )
+    _bench_parser(
+        commands.add_parser("bench", help="sysbench through the daemon, HAProxy and directly, in turns")
+    )
     return parser
 
 
-def _config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration (TOML)")
+def _bench_parser(bench: argparse.ArgumentParser) -> None:
+    _config(bench, required=False, text="its servers; without it a manager and two workers on this machine")
+    bench.add_argument("--user", metavar="NAME", default="", help="which account of it; the first by default")
+    bench.add_argument("--schema", metavar="NAME", default="sbtest", help="where tables may be made; sbtest")
+    bench.add_argument(
+        "--against", action="append", default=[], metavar="NAME=HOST:PORT[:PID]", help="one more proxy"
+    )
+    bench.add_argument(
+        "--only", action="append", default=[], metavar="ROW", help="rows by name; * and ? match"
+    )
+    bench.add_argument("--quick", action="store_true", help="a minute, to see that it works")
+    bench.add_argument("--rounds", type=_positive, default=3, metavar="N", help="of each row; 3")
+    bench.add_argument("--seconds", type=_positive, default=3, metavar="N", help="of each turn; 3")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _config(
+    parser: argparse.ArgumentParser, *, required: bool = True, text: str = "the configuration (TOML)"
+) -> None:
+    parser.add_argument("--config", type=Path, required=required, metavar="FILE", help=text)

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 # $1 is the directory; the names below it follow. "=$1/" is how our servers (--datadir=) and the demo's daemon
-# (--config=) name their files. grep's own command line holds the words, too, but it has ended by then.
-_SWEEP = """
+# (--config=) name their files; the third pattern is the benchmark's HAProxy. grep's own command line holds the
+# words, too, but it has ended by then.
+_SWEEP = r"""
 cat >/dev/null
-for command in $(grep -lsFa -e "--datadir=$1/" -e "--config=$1/" /proc/[0-9]*/cmdline); do
+for command in $(grep -lsFa -e "--datadir=$1/" -e "--config=$1/" -e "$1/haproxy/haproxy.cfg" \
+    /proc/[0-9]*/cmdline); do
     pid=${command#/proc/}
     kill -KILL "${pid%/cmdline}" 2>/dev/null
 done
