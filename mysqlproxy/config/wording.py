@@ -37,12 +37,14 @@ _BOUNDS = {
 }
 
 
-def sentences(error: ValidationError, document: Mapping[str, Any]) -> list[str]:
-    """One sentence per fault, in the order of the file's sections."""
+def sentences(
+    error: ValidationError, document: Mapping[str, Any], root: type[BaseModel] = Config
+) -> list[str]:
+    """One sentence per fault, in the order of the file's sections; ``root`` is the schema of the whole file."""
     details = error.errors(include_url=False, include_input=False)
     places = [detail["loc"] for detail in details]
     return [
-        f"{_key(detail['loc'], document)}: {_reason(detail)}"
+        f"{_key(detail['loc'], document)}: {_reason(detail, root)}"
         for detail in details
         # When all entries of an array are faulty it counts as empty, which is not what is wrong with it.
         if not (detail["type"] == "too_short" and any(_inside(place, detail["loc"]) for place in places))
@@ -70,13 +72,13 @@ def _key(loc: Sequence[int | str], document: Mapping[str, Any]) -> str:
     return text or "the file"
 
 
-def _reason(detail: ErrorDetails) -> str:
+def _reason(detail: ErrorDetails, root: type[BaseModel]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown(detail["loc"])
+        return _unknown(detail["loc"], root)
     if kind in ("model_type", "model_attributes_type"):
         return "is not a section; write it as in [name] followed by key = value"
-    if kind == "tuple_type" and detail["loc"] in (("servers",), ("users",)):
+    if kind == "tuple_type" and detail["loc"] in (("servers",), ("users",), ("rule",), ("case",)):
         return f"is not a list of sections; write [[{detail['loc'][0]}]] above each"
     if kind in ("enum", "literal_error"):
         values = context["expected"].replace("'", '"')
@@ -95,16 +97,16 @@ def _reason(detail: ErrorDetails) -> str:
     return f"{detail['msg'].replace('Input should be', 'is not')}; correct it"
 
 
-def _unknown(loc: Sequence[int | str]) -> str:
-    known = sorted(_section(loc[:-1]).model_fields)
+def _unknown(loc: Sequence[int | str], root: type[BaseModel]) -> str:
+    known = sorted(_section(loc[:-1], root).model_fields)
     near = difflib.get_close_matches(str(loc[-1]), known, 1)
     remedy = f'did you mean "{near[0]}"?' if near else f"known here are {', '.join(known)}"
     return f"is not a known key; {remedy}"
 
 
-def _section(loc: Sequence[int | str]) -> type[BaseModel]:
+def _section(loc: Sequence[int | str], root: type[BaseModel]) -> type[BaseModel]:
     """The model that an unknown key was written into."""
-    model: type[BaseModel] = Config
+    model = root
     for part in loc:
         if part == "reference":
             return SecretFrom

@@ -42,12 +42,12 @@ def _write(tokens: Tokens, context: SqlContext) -> Finding:
     start = 1
     if verb in {"INSERT", "REPLACE"}:
         finding.effects |= Effect.INSERT
-        start = _after_target(tokens)
+        start = after_target(tokens)
     calls.scan(tokens, finding, context, start)
     return finding
 
 
-def _after_target(tokens: Tokens) -> int:
+def after_target(tokens: Tokens) -> int:
     """Where the table's name ends in ``INSERT INTO schema.table (columns)``: it calls nothing."""
     index = 1
     while word(tokens, index) in _MODIFIERS:
@@ -216,3 +216,6 @@ _HANDLERS: dict[str, _Handler] = {
     "SHUTDOWN": _administers,
     "STOP": _administers,
 }
+
+KNOWN = frozenset(_HANDLERS) | {"SELECT", "WITH", "TABLE", "VALUES", "(", "EXPLAIN", "DESCRIBE", "DESC"}
+"""First words that are judged here or by ``sql.statement``; any other may begin anything."""

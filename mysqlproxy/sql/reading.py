@@ -35,7 +35,7 @@ LEADS = frozenset({"(", "SELECT", "WITH", "TABLE", "VALUES"})
 def judge(tokens: Tokens, context: SqlContext, parse: bool) -> Finding:
     """The finding of a query; with ``parse`` False it is not parsed and therefore no plain read."""
     finding = Finding()
-    verb = _verb_after_with(tokens) if word(tokens, 0) == "WITH" else ""
+    verb = verb_after_with(tokens) if word(tokens, 0) == "WITH" else ""
     if verb in {"INSERT", "REPLACE", "UPDATE", "DELETE"}:
         finding.raise_to(Kind.WRITE, f"{verb} after a WITH clause")
     calls.scan(tokens, finding, context)
@@ -84,7 +84,7 @@ def _table(node: exp.Table, finding: Finding, context: SqlContext) -> None:
     if node.catalog:
         finding.raise_to(Kind.WRITE, "names a table in three parts")
         return
-    if not schema and (name.upper() == "DUAL" or _is_cte(node, name)):
+    if not schema and (name.upper() == "DUAL" or is_cte(node, name)):
         return
     shown = f"{schema}.{name}" if schema else name
     finding.tables.add(shown)
@@ -108,7 +108,7 @@ def _look_up(owner: str, name: str, shown: str, finding: Finding, context: SqlCo
         finding.raise_to(Kind.WRITE, f"{shown} is no table and no view")
 
 
-def _is_cte(node: exp.Expr, name: str) -> bool:
+def is_cte(node: exp.Expr, name: str) -> bool:
     """Whether a CTE of that name is visible at ``node``.
 
     CTEs see the ones before them, and themselves only under RECURSIVE.
@@ -133,7 +133,7 @@ def _is_cte(node: exp.Expr, name: str) -> bool:
     return False
 
 
-def _verb_after_with(tokens: Tokens) -> str:
+def verb_after_with(tokens: Tokens) -> str:
     """The verb of the statement that a WITH clause belongs to: the first word at depth 0 that begins one."""
     depth = 0
     for token in tokens[1:]:

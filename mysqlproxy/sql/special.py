@@ -37,12 +37,9 @@ def judge(text: bytes, tokens: list[Token], context: SqlContext) -> list[Finding
 
 
 def _hinted(text: bytes, tokens: list[Token], opening: list[Token], context: SqlContext) -> list[Finding]:
-    covered: list[tuple[int, int]] = []
-    for token in opening:
-        hint = _HINT.match(text, token.start)
-        if hint is None:
-            return [simple(Kind.WRITE, "has optimizer hints that are not understood", Effect.UNTRACKED)]
-        covered.append(hint.span())
+    covered = _hints(text, opening)
+    if covered is None:
+        return [simple(Kind.WRITE, "has optimizer hints that are not understood", Effect.UNTRACKED)]
     outside = [t for t in tokens if not any(start <= t.start < end for start, end in covered)]
     inside = {t.upper for t in tokens if any(start <= t.start < end for start, end in covered)}
     findings = [statement.judge(part, context) for part in statement.split(outside)]
@@ -71,6 +68,23 @@ def _executable(text: bytes, tokens: list[Token], context: SqlContext) -> list[F
             finding.kind = Kind.WRITE
         finding.reasons = ["has an executable comment", *(reason for reason in finding.reasons if reason)]
     return findings
+
+
+def _hints(text: bytes, opening: list[Token]) -> list[tuple[int, int]] | None:
+    """Where the optimizer hints stand; None when one has no clear end."""
+    found = [_HINT.match(text, token.start) for token in opening]
+    spans = [hint.span() for hint in found if hint is not None]
+    return spans if len(spans) == len(found) else None
+
+
+def outside_of_hints(text: bytes, tokens: Tokens) -> list[Token] | None:
+    """The tokens outside of optimizer hints; None when something else than those is in a comment."""
+    opening = [token for token in tokens if token.kind is TokenKind.SPECIAL and token.text != "*/"]
+    covered = _hints(text, opening)
+    if covered is None or not opening:
+        return None
+    outside = [t for t in tokens if not any(start <= t.start < end for start, end in covered)]
+    return None if any(token.kind is TokenKind.SPECIAL for token in outside) else outside
 
 
 def code(tokens: Tokens) -> list[Token]:

@@ -48,7 +48,7 @@ def names_defined_in(catalog: Catalog, schema: str, name: str) -> frozenset[str]
     procedure = catalog.procedure(schema, name)
     if procedure is None or procedure.body is None or "ORACLE" in procedure.sql_mode:
         return None
-    tokens = _lex(procedure.body, procedure.sql_mode)
+    tokens = lex(procedure.body, procedure.sql_mode)
     if tokens is None or any(token.upper in _OPAQUE for token in tokens):
         return None
     for index, token in enumerate(tokens):
@@ -101,10 +101,10 @@ class _Look:
         if relation.body is None:
             return _anything("has a body that may not be read")
         # The servers keep views in a form that does not depend on the sql_mode.
-        tokens = _lex(relation.body, "")
+        tokens = lex(relation.body, "")
         if tokens is None:
             return _anything("is not understood")
-        inner = _inside(context, name[0], "")
+        inner = inside(context, name[0], "")
         finding = reading.judge(tokens, inner, parse=True)
         _resolve(finding, inner, self)
         return _outcome(finding)
@@ -115,11 +115,11 @@ class _Look:
             return _DOUBTFUL
         if function.body is None:
             return _anything("has a body that may not be read")
-        tokens = _lex(function.body, function.sql_mode)
+        tokens = lex(function.body, function.sql_mode)
         queries = None if tokens is None or "ORACLE" in function.sql_mode else body.queries(tokens)
         if queries is None:
             return _anything("is not understood")
-        inner = _inside(context, name[0], function.sql_mode)
+        inner = inside(context, name[0], function.sql_mode)
         whole = Finding()
         for query in queries:
             finding = reading.judge(query, inner, parse=True)
@@ -161,7 +161,7 @@ def _anything(why: str) -> Judgement:
     return Judgement(Kind.WRITE, effects=Effect.UNTRACKED, why=why)
 
 
-def _inside(context: SqlContext, schema: str, sql_mode: str) -> SqlContext:
+def inside(context: SqlContext, schema: str, sql_mode: str) -> SqlContext:
     """What the text of a body is read by: its own sql_mode and schema, in UTF-8."""
     modes = sql_mode.upper().split(",")
     return replace(
@@ -176,7 +176,7 @@ def _inside(context: SqlContext, schema: str, sql_mode: str) -> SqlContext:
     )
 
 
-def _lex(text: str, sql_mode: str) -> Tokens | None:
+def lex(text: str, sql_mode: str) -> Tokens | None:
     """The tokens of a body; None when it is too large or holds what is no plain token."""
     modes = sql_mode.upper().split(",")
     raw = text.encode("utf-8", "replace")

@@ -6,8 +6,9 @@ changed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntFlag
+from typing import Any
 
 from mysqlproxy.sql.catalog import NO_CATALOG, Catalog
 
@@ -90,6 +91,7 @@ class Verdict:
             digest.
         unscoped: places in the text, ascending, where "SESSION." must be put in: see ``sql.unscoped``.
         cacheable: equal digest (in an equal context) means an equal verdict.
+        notes: what others found out about it and keep with it, by who they are; bounded by them.
     """
 
     kind: Kind
@@ -105,6 +107,7 @@ class Verdict:
     connection_ids: tuple[tuple[int, int, bool], ...] = ()
     unscoped: tuple[int, ...] = ()
     cacheable: bool = True
+    notes: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
