@@ -20,6 +20,8 @@ from mysqlproxy.errors import ConfigFault, NoServer
 from mysqlproxy.routing.route import Stay, Why, route
 from mysqlproxy.routing.strategies import Balance
 from mysqlproxy.sql.classifier import Classifier
+from mysqlproxy.sql.hints import Hint
+from mysqlproxy.sql.hints import read as read_hint
 from mysqlproxy.sql.verdict import Effect, Needs, SqlContext, Verdict
 
 
@@ -60,11 +62,14 @@ def answer_to(config: Config, file: Path, question: Question) -> dict[str, objec
     if not question.offline:
         classifier.see(observe_catalog(config, view))
     verdict = classifier.verdict(text, context_of(view, question.schema))
+    hint = read_hint(text) if _hints_count(config, question.user) else None
+    if hint is not None:
+        strategy, consistency = hint.strategy or strategy, hint.consistency or consistency
     chosen: ServerView | None = None
     why: Why | None = None
     failure = ""
     try:
-        chosen, why = route(verdict, view, Stay(), strategy, consistency, Balance({}))
+        chosen, why = route(verdict, view, Stay(), strategy, consistency, Balance({}), hint=hint)
     except NoServer as error:
         failure = str(error)
     return {
@@ -77,6 +82,7 @@ def answer_to(config: Config, file: Path, question: Question) -> dict[str, objec
         "effects": _effects(verdict),
         "needs": None if verdict.needs is Needs.ANY else verdict.needs.value,
         "cached_by_digest": verdict.cacheable,
+        "hint": None if hint is None else _hint(hint),
         "rule": None,
         "strategy": strategy.value,
         "read_consistency": consistency.value,
@@ -125,6 +131,20 @@ def _policy(config: Config, file: Path, name: str | None) -> tuple[Strategy, Con
             return user.strategy or routing.strategy, user.read_consistency or routing.read_consistency
     known = ", ".join(user.name for user in config.users) or "none"
     raise ConfigFault([f"{file}: users: has no account {name!r}; those there are: {known}"])
+
+
+def _hints_count(config: Config, name: str | None) -> bool:
+    return all(user.hints for user in config.users if user.name == name)
+
+
+def _hint(hint: Hint) -> dict[str, object]:
+    return {
+        "server": hint.server or None,
+        "role": hint.role or None,
+        "strategy": hint.strategy.value if hint.strategy else None,
+        "consistency": hint.consistency.value if hint.consistency else None,
+        "wrong": list(hint.wrong),
+    }
 
 
 def _effects(verdict: Verdict) -> list[str]:

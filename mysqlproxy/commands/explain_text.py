@@ -33,6 +33,7 @@ def sentence(why: Why, kind: Kind, strategy: Strategy, consistency: Consistency)
         Why.DIRECT: "strategy direct: the manager takes everything",
         Why.NO_WORKER: "no worker may take reads now: the manager takes them",
         Why.CONSISTENCY: f"read_consistency {consistency.value}: the manager takes the reads",
+        Why.HINT: "the hint in the statement asks for the manager",
         Why.LAST_INSERT: "its answer depends on the last insert: the manager's connection has it",
         Why.NO_MANAGER: "session state while there is no manager: a reader keeps it",
     }
@@ -70,6 +71,9 @@ def as_text(answer: Mapping[str, Any]) -> str:
     ]
     if answer["needs"]:
         lines.append(f"depends on   {answer['needs']}")
+    if (hint := answer["hint"]) is not None:
+        asked = [f"{key}={setting}" for key, setting in hint.items() if setting and key != "wrong"]
+        lines.append(f"hint         {_joined([*asked, *(f'wrong: {fault}' for fault in hint['wrong'])])}")
     lines += [
         f"rule         {answer['rule'] or 'none'}",
         f"strategy     {answer['strategy']}, read_consistency {answer['read_consistency']}",

@@ -155,6 +155,7 @@ class User(Section):
     max_connections: int | None = Field(default=None, ge=1)
     strategy: Strategy | None = None
     read_consistency: Consistency | None = None
+    hints: bool = True  # in its statements' comments
     statement_timeout: Seconds | None = None
     transaction_timeout: Seconds | None = None
     idle_transaction_timeout: Seconds | None = None

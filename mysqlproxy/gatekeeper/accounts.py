@@ -32,6 +32,7 @@ class Account:
         allow_from: networks it may come from; empty: anywhere.
         max_connections: clients at the same time; None: only [limits] counts.
         server_user, server_password: who it is on the servers; None: the password it logged in with.
+        hints: its statements' hints count.
         statement_timeout, transaction_timeout, idle_transaction_timeout: seconds; None: no limit.
     """
 
@@ -43,6 +44,7 @@ class Account:
     max_connections: int | None = None
     strategy: Strategy = Strategy.CUSTOMIZED
     read_consistency: Consistency = Consistency.SESSION
+    hints: bool = True
     statement_timeout: float | None = None
     transaction_timeout: float | None = None
     idle_transaction_timeout: float | None = None
@@ -140,6 +142,7 @@ def _account(user: User, config: Config, resolve: Resolve) -> Account:
         max_connections=user.max_connections,
         strategy=user.strategy or routing.strategy,
         read_consistency=user.read_consistency or routing.read_consistency,
+        hints=user.hints,
         statement_timeout=user.statement_timeout,
         transaction_timeout=user.transaction_timeout,
         idle_transaction_timeout=user.idle_transaction_timeout,

@@ -144,6 +144,7 @@ def _counters(counters: Counters) -> Iterator[Metric]:
         ("reads_on_manager", "Plain reads that the manager had to take.", "reason", counters.manager_reads),
         ("killed_statements", "Statements killed on their server.", "reason", counters.kills),
         ("retried_reads", "Reads asked again of another server.", "reason", counters.retries),
+        ("hints", "Hints in statements, by what became of them.", "result", counters.hints),
     )
     for name, text, label, counter in labelled:
         family = _counter(name, text, label)

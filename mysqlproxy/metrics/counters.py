@@ -91,6 +91,7 @@ class Counters:
         self.manager_reads = Labelled()
         self.kills = Labelled()
         self.retries = Labelled()
+        self.hints = Labelled("applied", "ignored", "refused", "wrong")
         self._cells: dict[tuple[str, str, str], StatementCell] = {}
         self._gauges: list[Callable[[], Iterable[Gauge]]] = []
 
@@ -126,6 +127,10 @@ class Counters:
     def retried(self, reason: str) -> None:
         """A read was asked again of another server."""
         self.retries.add(reason)
+
+    def hinted(self, result: str) -> None:
+        """A hint was ``applied``, ``ignored`` (it could not be), ``refused`` to the account or ``wrong``."""
+        self.hints.add(result)
 
     def waited(self, seconds: float) -> None:
         """A statement waited this long for a connection to a server."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from mysqlproxy.cluster.view import ClusterView, ServerView
+from mysqlproxy.cluster.view import ClusterView, Role, ServerView
 from mysqlproxy.config.schema import Consistency, Strategy
 from mysqlproxy.errors import NoServer
 from mysqlproxy.routing.strategies import CHOOSE, Balance
+from mysqlproxy.sql.hints import Hint
 from mysqlproxy.sql.verdict import Effect, Kind, Needs, Verdict
 
 
@@ -30,6 +31,7 @@ class Why(Enum):
     BEHIND = "behind"
     LAST_STATEMENT = "last_statement"
     LAST_INSERT = "last_insert"
+    HINT = "hint"
     NO_MANAGER = "no_manager"  # session state set on a reader while the manager is gone
 
 
@@ -60,11 +62,13 @@ def route(
     consistency: Consistency,
     balance: Balance,
     excluded: frozenset[str] = frozenset(),
+    hint: Hint | None = None,
 ) -> tuple[ServerView, Why]:
     """The server for a statement.
 
     Args:
         excluded: names of servers that were tried for this statement and failed.
+        hint: what the statement asks for itself; what cannot be, is ignored.
 
     Raises:
         NoServer: no server can take it now; the message says why.
@@ -74,10 +78,16 @@ def route(
     if verdict.needs is Needs.LAST_STATEMENT and stay.last_server in view.by_name:
         return unless_it_writes(verdict, view, view.by_name[stay.last_server]), Why.LAST_STATEMENT
     if verdict.kind is Kind.READ and verdict.needs is Needs.ANY:
+        if hint is not None:
+            strategy = _hinted_strategy(hint, view, strategy)
         held_back = _manager_reads(view, stay, strategy, consistency)
         if held_back is not None:
             return _manager(view), held_back
         readers = view.readers if not excluded else tuple(s for s in view.readers if s.name not in excluded)
+        if hint is not None:
+            if _asks_manager(hint, view) and view.manager is not None:
+                return view.manager, Why.HINT
+            readers = _named(hint, view, readers) or readers
         if readers:
             server = readers[0] if len(readers) == 1 else CHOOSE[strategy](readers, balance)
             return server, Why.NO_WORKER if server is view.manager else Why.STRATEGY
@@ -90,6 +100,29 @@ def route(
             if reader.name not in excluded:
                 return reader, Why.NO_MANAGER
     return _manager(view), Why.LAST_INSERT if verdict.needs is Needs.LAST_INSERT else Why.WRITE
+
+
+def _hinted_strategy(hint: Hint, view: ClusterView, strategy: Strategy) -> Strategy:
+    """Who asks for a worker that there is does not mean ``direct``."""
+    if hint.strategy is not None or strategy is not Strategy.DIRECT:
+        return hint.strategy or strategy
+    asks_worker = bool(hint.server) or hint.role == Role.WORKER.value
+    return Strategy.RANDOM if asks_worker and _named(hint, view, view.readers) else strategy
+
+
+def _asks_manager(hint: Hint, view: ClusterView) -> bool:
+    if hint.server:
+        return view.manager is not None and hint.server == view.manager.name
+    return hint.role == Role.MANAGER.value
+
+
+def _named(hint: Hint, view: ClusterView, readers: tuple[ServerView, ...]) -> tuple[ServerView, ...]:
+    """Those of the readers that the hint allows."""
+    if hint.server:
+        return tuple(server for server in readers if server.name == hint.server)
+    if hint.role == Role.WORKER.value:
+        return tuple(server for server in readers if server is not view.manager)
+    return readers
 
 
 def _manager_reads(view: ClusterView, stay: Stay, strategy: Strategy, consistency: Consistency) -> Why | None:

@@ -17,9 +17,10 @@ from mysqlproxy.protocol import response
 from mysqlproxy.protocol.commands import Command, statement_offset
 from mysqlproxy.protocol.framing import HEADER, MAX_PAYLOAD, frame, payload_of
 from mysqlproxy.protocol.prepared import cursor_requested, parameter_types, statement_id
-from mysqlproxy.session import kill, lifecycle, transfer
+from mysqlproxy.session import hinting, kill, lifecycle, transfer
 from mysqlproxy.session.prepared import Prepared
 from mysqlproxy.session.request import INIT_DB, MANAGER_COMMAND, Request
+from mysqlproxy.sql.hints import MARK, WITHIN, Hint
 from mysqlproxy.sql.rewrite import rewritten
 from mysqlproxy.sql.verdict import KillTarget, Verdict
 
@@ -51,24 +52,29 @@ def dispatch(session: Session, raw: bytes) -> None:
         session.refuse(error)
 
 
-def _classify(session: Session, raw: bytes, code: int) -> tuple[bytes, bytes, Verdict]:
-    """The packet for the server, the payload's head up to the SQL, and the verdict."""
+def _classify(session: Session, raw: bytes, code: int) -> tuple[bytes, Hint | None, Verdict]:
+    """The packet for the server, the hint in its text, and the verdict."""
     payload = raw[HEADER:] if len(raw) <= MAX_PAYLOAD else payload_of(raw)
     offset = statement_offset(payload, 0, session.capabilities) if code == Command.QUERY else 1
     verdict = session.services.classifier.verdict(payload[offset:], session.context)
+    hint = None
+    if raw.find(MARK, 0, WITHIN) >= 0:
+        hint = hinting.hint_in(session, payload[offset:], verdict.digest)
     if verdict.connection_ids or verdict.unscoped:
         text = rewritten(payload[offset:], verdict.connection_ids, verdict.unscoped, session.id)
         raw = frame(payload[:offset] + text)
-    return raw, payload, verdict
+    return raw, hint, verdict
 
 
 def _query(session: Session, raw: bytes) -> None:
-    raw, _, verdict = _classify(session, raw, Command.QUERY)
+    raw, hint, verdict = _classify(session, raw, Command.QUERY)
     if verdict.kill is not None and verdict.kill.id is None and verdict.connection_ids:
         raw, _, verdict = _classify(session, raw, Command.QUERY)  # KILL CONNECTION_ID(), now with its number
     if _kills_here(session, verdict):
         return
-    _start(session, Request(Command.QUERY, raw, response.QUERY, verdict, monotonic()))
+    request = Request(Command.QUERY, raw, response.QUERY, verdict, monotonic())
+    request.hint = hint
+    _start(session, request)
 
 
 def _kills_here(session: Session, verdict: Verdict) -> bool:
@@ -132,9 +138,10 @@ def _change_user(session: Session, raw: bytes) -> None:
 
 
 def _prepare(session: Session, raw: bytes) -> None:
-    raw, _, verdict = _classify(session, raw, Command.STMT_PREPARE)
+    raw, hint, verdict = _classify(session, raw, Command.STMT_PREPARE)
     request = Request(Command.STMT_PREPARE, raw, response.PREPARE, verdict, monotonic())
     request.prepared = session.prepared.new(payload_of(raw), verdict, session.state.schema)
+    request.hint = request.prepared.hint = hint
     request.prepared.context = session.context
     request.prepared.catalog = session.services.classifier.catalog
     _start(session, request)
@@ -186,6 +193,7 @@ def _send_to_prepared(session: Session, prepared: Prepared, request: Request) ->
     if any(prepared.id in connection.cursors for connection in session.held.values()):
         transfer.forget(session, prepared)
     request.prepared = prepared
+    request.hint = prepared.hint
     _start(session, request)
 
 

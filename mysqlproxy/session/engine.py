@@ -196,6 +196,7 @@ class Session:
             self.consistency,
             services.balance,
             request.excluded | self.barred if self.barred else request.excluded,
+            request.hint,
         )
         if self.why is Why.STRATEGY:
             chosen, server = server, freshness.reader(self, server, request.excluded)

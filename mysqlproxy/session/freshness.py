@@ -20,14 +20,23 @@ from mysqlproxy.session.transfer import single_number
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
 
+_MONOTONIC = (Consistency.SESSION, Consistency.STRONG)  # never back in time
 _SHORTEST_WAIT = 0.001  # seconds; to MySQL's function 0 means without end
+
+
+def consistency(session: Session) -> Consistency:
+    """What the session's current read is promised: by the hint in it, else by the account."""
+    hint = None if session.request is None else session.request.hint
+    return session.consistency if hint is None or hint.consistency is None else hint.consistency
 
 
 def reader(session: Session, chosen: ServerView, excluded: frozenset[str]) -> ServerView:
     """The worker for a read: the strategy's choice, or the session's last one while it is not known for certain that
     the change would not go back in time."""
-    position = session.position
-    if position.reader in ("", chosen.name) or session.consistency is not Consistency.SESSION:
+    position, request = session.position, session.request
+    if request is not None and request.hint is not None and request.hint.server:
+        return chosen
+    if position.reader in ("", chosen.name) or consistency(session) not in _MONOTONIC:
         return chosen
     view = session.services.view
     last = view.by_name.get(position.reader)
@@ -42,11 +51,13 @@ def reader(session: Session, chosen: ServerView, excluded: frozenset[str]) -> Se
 
 def is_fresh(session: Session, connection: ServerConnection) -> bool:
     """Whether a connection's server is known to have applied all that the read must see."""
-    consistency = session.consistency
-    if session.why is not Why.STRATEGY or consistency is Consistency.EVENTUAL:
+    if session.why is not Why.STRATEGY:
+        return True
+    level = consistency(session)
+    if level is Consistency.EVENTUAL:
         return True
     position = session.position
-    if consistency is Consistency.SESSION:
+    if level is Consistency.SESSION:
         return (
             not position.unknown_since
             and (position.written is None or connection.caught_up == position.moves)
@@ -54,7 +65,8 @@ def is_fresh(session: Session, connection: ServerConnection) -> bool:
         )
     everybody = session.services.position
     return (
-        consistency is Consistency.STRONG
+        level is Consistency.STRONG
+        and position.reader in ("", connection.name)
         and not everybody.unknown_since
         and (everybody.written is None or connection.caught_up_all == everybody.moves)
     )
@@ -72,7 +84,7 @@ async def catch_up(session: Session, connection: ServerConnection, server: Serve
         if seconds < _SHORTEST_WAIT or not await _wait_for(session, connection, required, seconds):
             return False
     connection.caught_up = moves
-    connection.caught_up_all = all_moves if session.consistency is not Consistency.SESSION else -1
+    connection.caught_up_all = all_moves if consistency(session) is not Consistency.SESSION else -1
     position.reader = ""
     return True
 
@@ -81,9 +93,10 @@ async def _required(session: Session, connection: ServerConnection) -> GtidSet |
     """What the worker must have; None when nobody can tell."""
     services, position = session.services, session.position
     view = services.view
-    if session.consistency is Consistency.GLOBAL:
+    level = consistency(session)
+    if level is Consistency.GLOBAL:
         return await services.manager_position.ask(view.manager)
-    told = services.position if session.consistency is Consistency.STRONG else position
+    told = services.position if level is Consistency.STRONG else position
     required = told.written or GtidSet.parse("", view.mariadb)
     if told.unknown_since:
         since = told.unknown_since

@@ -15,6 +15,7 @@ from mysqlproxy.errors import ClientFault, PacketTooLarge
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.sql.catalog import NO_CATALOG
+from mysqlproxy.sql.hints import Hint
 from mysqlproxy.sql.verdict import SqlContext, Verdict
 
 MAX_STATEMENTS = 4096  # a session; the servers' own bound is 16382 for all connections together
@@ -33,13 +34,15 @@ class Prepared:
         schema: the default schema at prepare, or None.
         parameters: how many.
         types: the last type block an EXECUTE brought, or None.
+        hint: in the comments of its text, or None.
         long_data: parameter index -> data sent ahead of the next EXECUTE.
         refused: the error the next EXECUTE gets, because its long data was too much (COM_STMT_SEND_LONG_DATA has no
             answer of its own).
     """
 
     __slots__ = (
-        "catalog", "context", "id", "long_data", "parameters", "refused", "request", "schema", "types", "verdict",
+        "catalog", "context", "hint", "id", "long_data", "parameters", "refused", "request", "schema", "types",
+        "verdict",
     )  # fmt: skip
 
     def __init__(self, number: int, request: bytes, verdict: Verdict, schema: bytes | None) -> None:
@@ -49,6 +52,7 @@ class Prepared:
         self.schema = schema
         self.context = SqlContext()
         self.catalog = NO_CATALOG
+        self.hint: Hint | None = None
         self.parameters = 0
         self.types: bytes | None = None
         self.long_data: dict[int, bytearray] = {}

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from mysqlproxy.pool.connection import ServerConnection
+from mysqlproxy.session import hinting
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql.verdict import Kind
 
@@ -31,6 +32,8 @@ def record(session: Session, connection: ServerConnection, request: Request, sec
         cell.errors += 1
     if kind is Kind.READ and connection.was_manager:
         session.services.counters.reads_on_manager(session.why.value)
+    if request.hint is not None:
+        hinting.record(session, connection, request)
     if seconds >= session.services.config.log.slow_statement:
         slow_log.warning(
             "%.3f s on %s: %s", seconds, server, request.verdict.digest, extra={"session": session.id}

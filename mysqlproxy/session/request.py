@@ -5,6 +5,7 @@ from __future__ import annotations
 from mysqlproxy.errors import Interrupted
 from mysqlproxy.protocol.framing import HEADER, MAX_PAYLOAD
 from mysqlproxy.session.prepared import Prepared
+from mysqlproxy.sql.hints import Hint
 from mysqlproxy.sql.verdict import Effect, Kind, Verdict
 
 # Commands that carry no SQL behave like these statements.
@@ -22,6 +23,7 @@ class Request:
         prepared: the prepared statement it runs, or None.
         started: loop time at which it arrived.
         excluded: servers that failed it.
+        hint: in the comments of its text, if the account may give one, or None.
         relayed: bytes of its answer have reached the client: it cannot be asked again elsewhere.
         retained: ``raw`` may be sent again.
         pinned: name of the server that must answer (a cursor's), or "".
@@ -32,6 +34,7 @@ class Request:
         "code",
         "excluded",
         "form",
+        "hint",
         "interrupted",
         "pinned",
         "prepared",
@@ -49,6 +52,7 @@ class Request:
         self.verdict = verdict
         self.started = started
         self.prepared: Prepared | None = None
+        self.hint: Hint | None = None
         self.excluded: frozenset[str] = frozenset()
         self.relayed = False
         self.retained = True

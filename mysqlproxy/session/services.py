@@ -37,6 +37,7 @@ class Services:
     Attributes:
         sessions: by connection id, logged in or not.
         position: of all sessions together, for read_consistency "strong".
+        hints_logged: digests with the fault of their hint that the log has told already.
         view_changed: set, and replaced by a new one, with each new view.
         emptied: set whenever the last session ends.
         draining: the daemon is going down: sessions end as soon as they may.
@@ -57,6 +58,7 @@ class Services:
     tls: ssl.SSLContext | None = None
     sessions: dict[int, Session] = field(default_factory=dict)
     draining: bool = False
+    hints_logged: set[tuple[str, str]] = field(default_factory=set)
     view_changed: asyncio.Event = field(default_factory=asyncio.Event)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
     last_id: int = FIRST_ID - 1

@@ -10,6 +10,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+from mysqlproxy.config.schema import Consistency
 from mysqlproxy.errors import MalformedPacket
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import STAY, Keep
@@ -77,6 +78,7 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         and not connection.keep
         and verdict.kind is Kind.READ
         and request.prepared is None
+        and request.hint is None
     ):
         session.stay.last_server = connection.name
         session.position.has_read(connection.name, time.monotonic())
@@ -85,7 +87,7 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     session.status = status & _STANDING
     if walker.session_state or verdict.effects & Effect.VARIABLES:
         _learn_state(session, connection, request, verdict)
-    _learn_position(session, connection, verdict, status)
+    _learn_position(session, connection, request, verdict, status)
     connection.keep = _keep(connection, verdict, walker, status)
     if verdict.effects & Effect.INSERT or walker.last_insert_id:
         connection.inserted = True
@@ -128,13 +130,17 @@ def _learn_state(session: Session, connection: ServerConnection, request: Reques
         session.context_changed()
 
 
-def _learn_position(session: Session, connection: ServerConnection, verdict: Verdict, status: int) -> None:
+def _learn_position(
+    session: Session, connection: ServerConnection, request: Request, verdict: Verdict, status: int
+) -> None:
     position, now = session.position, time.monotonic()
     before = position.unknown_since
     position.settle(verdict, connection.walker, status, on_manager=connection.was_manager, now=now)
     if position.unknown_since > before:
         session.services.position.unknown_since = now
-    if not connection.walker.errno and connection.walker.result_sets:
+    hint = request.hint  # a read that asks for less than the others is not what they must not be behind of
+    forgotten = hint is not None and hint.consistency is Consistency.EVENTUAL
+    if not connection.walker.errno and connection.walker.result_sets and not forgotten:
         position.has_read(connection.name, now)
 
 

@@ -103,6 +103,7 @@ CONTRACT: dict[str, tuple[str, set[str]]] = {
     "mysqlproxy_reads_on_manager": ("counter", {"reason"}),
     "mysqlproxy_killed_statements": ("counter", {"reason"}),
     "mysqlproxy_retried_reads": ("counter", {"reason"}),
+    "mysqlproxy_hints": ("counter", {"result"}),
     "mysqlproxy_pool_waits": ("counter", set()),
     "mysqlproxy_pool_wait_seconds": ("counter", set()),
     "mysqlproxy_pool_timeouts": ("counter", set()),
