@@ -20,7 +20,7 @@ class Keep(IntFlag):
     USER_VARIABLES = 64
     PREPARED = 128  # PREPARE by name
     CURSOR = 256
-    LONG_DATA = 512  # parameter data sent ahead of an EXECUTE
+    FOUND_ROWS = 512  # after SQL_CALC_FOUND_ROWS
     WARNINGS = 1024  # the last statement's warnings can still be asked for
     UNTRACKED = 2048  # state that nobody reports
 
@@ -36,5 +36,8 @@ STAY = (
     | Keep.UNTRACKED
 )
 
+# What belongs to the last statement ends with the next one, wherever that runs.
+OF_LAST_STATEMENT = Keep.WARNINGS | Keep.FOUND_ROWS
+
 # A connection with one of these cannot be replaced by another one without the client noticing.
-IRREPLACEABLE = Keep(sum(Keep)) & ~(Keep.WARNINGS | Keep.AUTOCOMMIT_OFF)
+IRREPLACEABLE = Keep(sum(Keep)) & ~(OF_LAST_STATEMENT | Keep.AUTOCOMMIT_OFF)

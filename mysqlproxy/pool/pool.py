@@ -94,8 +94,9 @@ class ServerPool:
                 if first and self._free_place():
                     if place is not None:
                         self.waiting.popleft()
-                        self.on_wait(loop.time() - began)
-                        place = None
+                        if began:
+                            self.on_wait(loop.time() - began)
+                        began, place = 0.0, None  # a wait counts once, also when what it was for breaks
                     deadline.reschedule(None)  # from here on the connect timeout rules
                     self.wake()
                     connection = await self._make(identity)

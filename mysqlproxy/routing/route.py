@@ -42,12 +42,13 @@ class Stay:
     Attributes:
         server: name of the server whose connection it must stay on, "" when free.
         manager_reads: a reason why its reads go to the manager, or None.
-        last_server: name of the server that ran its last statement, "" when none or given up.
+        last_server: name of the server that ran its last statement; "" before the first, None when the connection
+            it ran on was given up.
     """
 
     server: str = ""
     manager_reads: Why | None = None
-    last_server: str = ""
+    last_server: str | None = ""
 
 
 _SESSION_STATE = Effect.VARIABLES | Effect.SCHEMA

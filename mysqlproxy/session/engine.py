@@ -41,7 +41,7 @@ from mysqlproxy.session.relay import Relay
 from mysqlproxy.session.request import Request
 from mysqlproxy.session.services import Services
 from mysqlproxy.session.state import SessionState
-from mysqlproxy.sql.verdict import Kind, SqlContext
+from mysqlproxy.sql.verdict import Kind, Needs, SqlContext
 
 log = logging.getLogger("mysqlproxy.session")
 
@@ -180,6 +180,7 @@ class Session:
             NoServer: none can take it.
             SessionLost: the one that must is no longer what it was.
             Interrupted: it was killed before it came to a server.
+            ClientFault: it asks for what is no longer known.
         """
         request.check_interrupted()
         services = self.services
@@ -188,6 +189,8 @@ class Session:
             self.why = Why.KEPT
             server = services.view.by_name.get(bound) or ServerView(bound, Role.WORKER)  # removed: it drains
             return unless_it_writes(request.verdict, services.view, server)
+        if request.verdict.needs is Needs.LAST_STATEMENT:
+            faults.check_last_statement(self, request)
         server, self.why = route(
             request.verdict,
             services.view,
@@ -358,12 +361,7 @@ class Session:
 
     def connection_taken(self, connection: ServerConnection) -> Callable[[list[bytes]], None] | None:
         """Called by the pool when it takes an idle connection that we have no reason to keep."""
-        if self.held.get(connection.name) is not connection:
-            return None
-        del self.held[connection.name]
-        if self.stay.last_server == connection.name:
-            self.stay.last_server = ""
-        if not connection.inserted:
+        if not settle.forget_connection(self, connection) or not connection.inserted:
             return None
         return transfer.recall_last_insert(self, connection)
 

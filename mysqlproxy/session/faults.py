@@ -8,12 +8,14 @@ too: nobody knows whether it happened. A read of which nothing has reached the c
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from mysqlproxy.cluster.view import ServerView
-from mysqlproxy.errors import Interrupted, ProxyError, ServerFault, TooManyConnections
+from mysqlproxy.errors import ClientFault, Interrupted, ProxyError, ServerFault, TooManyConnections
 from mysqlproxy.pool.connection import ServerConnection, fault_of
 from mysqlproxy.pool.keep import IRREPLACEABLE
+from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
 from mysqlproxy.routing.route import only_session_state
@@ -33,6 +35,8 @@ _MAX_TRIES = 4  # servers asked for one read
 # ER_READ_ONLY_MODE; ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR, ER_BAD_DB_ERROR, ER_SP_DOES_NOT_EXIST, ER_VIEW_INVALID,
 # ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR, ER_DBACCESS_DENIED_ERROR).
 _MANAGER_DECIDES = frozenset((1290, 1792, 1836, 1146, 1054, 1049, 1305, 1356, 1142, 1143, 1044))
+
+_COUNTS = re.compile(rb"row_count|found_rows", re.IGNORECASE)
 
 LOST = ServerFault("Lost connection to server during query")
 
@@ -72,7 +76,7 @@ def server_gone(session: Session) -> None:
     if connection is None or request is None:
         return
     session.leave(connection)
-    session.held.pop(connection.name, None)
+    settle.forget_connection(session, connection)
     if request.verdict.effects & Effect.DDL:
         settle.doubt(session, request.verdict)
     if session.gone:
@@ -92,10 +96,7 @@ def server_gone(session: Session) -> None:
 
 def idle_connection_lost(session: Session, connection: ServerConnection) -> None:
     """A connection broke between statements."""
-    if session.held.get(connection.name) is connection:
-        del session.held[connection.name]
-    if session.stay.last_server == connection.name:
-        session.stay.last_server = ""
+    settle.forget_connection(session, connection)
     settle.remember_server(session)
     if session.gone or session.active is connection:
         return
@@ -127,7 +128,7 @@ def still_valid(session: Session, connection: ServerConnection) -> ServerConnect
         return connection
     if connection.keep & IRREPLACEABLE:
         raise SessionLost("The server that held this session's state has changed its role; connect again")
-    session.held.pop(connection.name, None)
+    settle.forget_connection(session, connection)
     connection.close()
     return None
 
@@ -143,6 +144,22 @@ def is_bound(session: Session, name: str) -> bool:
         return True
     settle.remember_server(session)
     return False
+
+
+def check_last_statement(session: Session, request: Request) -> None:
+    """Warnings keep their connection; counts do not, or every session that wrote would keep one for ever.
+
+    Raises:
+        ClientFault: the answer is a count that went with its connection.
+    """
+    last = session.stay.last_server
+    if last == "" or last in session.services.view.by_name or request.code == Command.STMT_PREPARE:
+        return
+    if _COUNTS.search(request.raw if request.prepared is None else request.prepared.request):
+        raise ClientFault(
+            "ROW_COUNT() and FOUND_ROWS() of the last statement are not known any more: another session needed the "
+            "connection; ask for them in a transaction, or in the text of the statement itself"
+        )
 
 
 def asks_manager_instead(session: Session, errno: int) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mysqlproxy.config.schema import Consistency
 from mysqlproxy.errors import MalformedPacket
 from mysqlproxy.pool.connection import ServerConnection
-from mysqlproxy.pool.keep import STAY, Keep
+from mysqlproxy.pool.keep import OF_LAST_STATEMENT, STAY, Keep
 from mysqlproxy.protocol.capabilities import (
     STATUS_ANSI_QUOTES,
     STATUS_AUTOCOMMIT,
@@ -42,8 +42,9 @@ _KEEP_FOR: tuple[tuple[Effect, Keep], ...] = (
     (Effect.PREPARED, Keep.PREPARED),
     (Effect.ONE_TRANSACTION, Keep.ONE_TRANSACTION),
     (Effect.UNTRACKED | Effect.ROLE, Keep.UNTRACKED),
+    (Effect.FOUND_ROWS, Keep.FOUND_ROWS),
 )
-_OF_THE_MOMENT = Keep.TRANSACTION | Keep.AUTOCOMMIT_OFF | Keep.WARNINGS
+_OF_THE_MOMENT = Keep.TRANSACTION | Keep.AUTOCOMMIT_OFF | OF_LAST_STATEMENT
 # Flags of the session; the others are of the statement they came with.
 _STANDING = (
     STATUS_IN_TRANS
@@ -80,7 +81,8 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         and request.prepared is None
         and request.hint is None
     ):
-        session.stay.last_server = connection.name
+        if session.stay.last_server != connection.name:
+            _is_last(session, connection)
         session.position.has_read(connection.name, time.monotonic())
         return
     connection.status = status
@@ -189,13 +191,33 @@ def _learn_prepared(session: Session, connection: ServerConnection, request: Req
 
 def _remember_stay(session: Session, connection: ServerConnection) -> None:
     stay = session.stay
-    stay.last_server = connection.name
+    if stay.last_server != connection.name:
+        _is_last(session, connection)
     remember_server(session)
     stay.manager_reads = manager_reads(session)
     if not any(held.keep & Keep.TRANSACTION for held in session.held.values()):
         session.transaction_since = 0.0
     elif not session.transaction_since:
         session.transaction_since = session.since
+
+
+def _is_last(session: Session, connection: ServerConnection) -> None:
+    """The last statement ran here: what the one before left elsewhere can no longer be asked for."""
+    before = session.held.get(session.stay.last_server or "")
+    session.stay.last_server = connection.name
+    if before is not None and before.keep & OF_LAST_STATEMENT:
+        before.keep &= ~OF_LAST_STATEMENT
+        before.offer()
+
+
+def forget_connection(session: Session, connection: ServerConnection) -> bool:
+    """A connection is the session's no more; False when it was not."""
+    if session.held.get(connection.name) is not connection:
+        return False
+    del session.held[connection.name]
+    if session.stay.last_server == connection.name:
+        session.stay.last_server = None
+    return True
 
 
 def remember_server(session: Session) -> None:

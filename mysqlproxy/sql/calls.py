@@ -61,6 +61,8 @@ def _keyword(tokens: Tokens, index: int, finding: Finding) -> None:
     name, following = tokens[index].upper, word(tokens, index + 1)
     if (name, following) in _LOCKING:
         finding.raise_to(Kind.WRITE, "takes row locks")
+    elif name == "SQL_CALC_FOUND_ROWS":
+        finding.effects |= Effect.FOUND_ROWS
     elif name == "INTO":
         if following == "@":
             finding.effects |= Effect.USER_VARIABLES

@@ -43,6 +43,7 @@ class Effect(IntFlag):
     ROLE = 2048  # SET ROLE
     TRANSACTION = 4096  # BEGIN, COMMIT, ROLLBACK, SAVEPOINT, XA: the status flags say where it led
     INSERT = 8192  # may set LAST_INSERT_ID
+    FOUND_ROWS = 32768  # SQL_CALC_FOUND_ROWS: FOUND_ROWS() is about to be asked for
     UNLOCK_NAMES = 16384  # exactly RELEASE_ALL_LOCKS(), hence surely executed: ends NAMED_LOCK
 
 

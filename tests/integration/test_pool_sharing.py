@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pymysql
 import pytest
@@ -215,18 +214,16 @@ def test_the_sqlstate_of_1040(cluster: LocalCluster, narrow: Daemon) -> None:
         assert (err.errno, err.sqlstate) == (1040, "08004")
 
 
-def test_a_waiter_gets_the_connection_when_a_transaction_ends(patient: Daemon) -> None:
-    first, second = patient.connect(), patient.connect()
+def test_a_waiter_gets_the_connection_when_a_transaction_ends(cluster: LocalCluster, patient: Daemon) -> None:
+    first = patient.connect()
     waits = patient.metrics().total("mysqlproxy_pool_waits_total")
     ask(first, "BEGIN")
-    answers: list[Any] = []
-    waiter = threading.Thread(target=lambda: answers.append(value(second, "SELECT 42")))
-    waiter.start()
-    ask(first, "SELECT 1")
-    assert not answers
-    ask(first, "COMMIT")
-    waiter.join(5)
-    assert answers == [42]
+    with RawClient(("127.0.0.1", patient.port), "app", cluster.passwords["app"]) as second:
+        second.send(second.query_payload("SELECT 42"))
+        first.ping(reconnect=False)  # answered after what came before has been read
+        ask(first, "SELECT 1")
+        ask(first, "COMMIT")
+        assert second.read_results().value == b"42"
     assert patient.metrics().total("mysqlproxy_pool_waits_total") == waits + 1
 
 

@@ -38,8 +38,8 @@ class Case:
         return self.sql if isinstance(self.sql, bytes) else self.sql.encode()
 
 
-def read(*statements: str | bytes, under: SqlContext = MARIADB) -> list[Case]:
-    return [Case(sql, Kind.READ, "", E.NONE, Needs.ANY, under) for sql in statements]
+def read(*statements: str | bytes, effects: Effect = E.NONE, under: SqlContext = MARIADB) -> list[Case]:
+    return [Case(sql, Kind.READ, "", effects, Needs.ANY, under) for sql in statements]
 
 
 def write(
@@ -61,6 +61,7 @@ def other(
 ANYTHING = E.UNTRACKED | E.DDL | E.INSERT
 
 PLAIN_READS = [
+    *read("SELECT SQL_CALC_FOUND_ROWS a FROM t LIMIT 1", effects=E.FOUND_ROWS),
     *read(
         "SELECT 1",
         "select 1;",
@@ -79,7 +80,6 @@ PLAIN_READS = [
         "SELECT a FROM t LIMIT 5, 10",
         "SELECT DISTINCT a FROM t",
         "SELECT SQL_NO_CACHE a FROM t",
-        "SELECT SQL_CALC_FOUND_ROWS a FROM t LIMIT 1",
         "SELECT HIGH_PRIORITY STRAIGHT_JOIN t.a FROM t JOIN u ON t.id = u.t_id",
         "SELECT t.a, u.a FROM t LEFT JOIN u ON u.t_id = t.id WHERE u.id IS NULL",
         "SELECT * FROM t NATURAL JOIN u",
@@ -771,7 +771,12 @@ SEVERAL_STATEMENTS = [
         effects=E.INSERT | E.DDL | E.TEMPORARY_TABLE,
     ),
     *other("locks tables", "LOCK TABLES t READ; UNLOCK TABLES", effects=E.TABLE_LOCK, needs=Needs.MANAGER),
-    *other("found_rows", "SELECT SQL_CALC_FOUND_ROWS a FROM t; SELECT FOUND_ROWS()", needs=Needs.MANAGER),
+    *other(
+        "found_rows",
+        "SELECT SQL_CALC_FOUND_ROWS a FROM t; SELECT FOUND_ROWS()",
+        effects=E.FOUND_ROWS,
+        needs=Needs.MANAGER,
+    ),
     *other("found_rows", "SELECT FOUND_ROWS(); SELECT 1", needs=Needs.LAST_STATEMENT),
 ]
 

@@ -1,0 +1,119 @@
+"""What is asked about the last statement is answered by the connection it ran on, or not at all: never wrong.
+
+The manager may have one connection, so that any two clients meet on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mysqlproxy.demo.daemon import Daemon
+from mysqlproxy.demo.local import LocalCluster
+from tests.support.raw import RESET_CONNECTION, RawClient, proxied
+from tests.support.sessions import servers
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def narrow(cluster: LocalCluster, shared_proxy: Callable[..., Daemon]) -> Iterator[Daemon]:
+    cluster.manager.query("CREATE TABLE app.t (v INT)")
+    cluster.manager.query("INSERT INTO app.t VALUES (1), (2), (3)")
+    cluster.wait_in_sync()
+    daemon = shared_proxy(
+        servers=servers(cluster, manager={"max_connections": 1}),
+        routing={"strategy": "random", "read_consistency": "eventual"},
+        limits={"pool_wait": 0.5},
+    )
+
+    def known() -> bool:
+        with proxied(daemon) as client:
+            client.query("SELECT v FROM app.t /* where */").check()
+        return any(worker.served("where") for worker in cluster.workers)
+
+    eventually(known, what="reads go to workers")
+    yield daemon
+    daemon.disconnect()
+
+
+@pytest.fixture
+def client(narrow: Daemon) -> Iterator[RawClient]:
+    with proxied(narrow) as client:
+        yield client
+
+
+def taken(daemon: Daemon) -> bool:
+    """Whether another client gets the manager's one connection."""
+    with proxied(daemon) as other:
+        error = other.query("DO 1").err
+    assert error is None or error.errno == 1040
+    return error is None
+
+
+COUNTS = ["SELECT ROW_COUNT()", "SELECT found_rows ( )", "DO row_count()", "GET DIAGNOSTICS @n = ROW_COUNT"]
+
+
+def test_counts_that_nobody_knows_any_more_are_an_error(narrow: Daemon, client: RawClient) -> None:
+    for sql in COUNTS:
+        client.query("UPDATE app.t SET v = v + 1").check()
+        assert taken(narrow), "a write alone keeps no connection"
+        error = client.query(sql).err
+        assert error is not None, sql
+        assert (error.errno, error.sqlstate) == (1105, "HY000")
+        assert "ROW_COUNT()" in error.message
+        assert not client.query("SHOW WARNINGS").rows, "there were none"
+    client.query("UPDATE app.t SET v = v + 1").check()
+    assert client.query("SELECT ROW_COUNT()").value == b"3", "the next one is known again"
+
+
+def test_prepared_they_are_an_error_when_they_are_executed(narrow: Daemon, client: RawClient) -> None:
+    client.query("UPDATE app.t SET v = v + 1").check()
+    assert taken(narrow)
+    prepared = client.prepare("SELECT ROW_COUNT()")
+    assert prepared.id
+    assert taken(narrow)
+    error = client.execute(prepared.id).err
+    assert error is not None and error.errno == 1105
+    client.query("UPDATE app.t SET v = v + 1").check()
+    assert client.execute(prepared.id).rows[0][2:] == (3).to_bytes(8, "little")
+
+
+def test_counts_in_a_transaction_and_in_one_text_are_known(narrow: Daemon, client: RawClient) -> None:
+    client.query("BEGIN; UPDATE app.t SET v = v + 1").check()
+    assert not taken(narrow)
+    assert client.query("SELECT ROW_COUNT()").value == b"3"
+    client.query("COMMIT").check()
+    assert taken(narrow)
+    assert client.query("UPDATE app.t SET v = v + 1; SELECT ROW_COUNT()").rows == [b"\x013"]
+
+
+def test_a_first_question_has_a_fresh_connections_answer(narrow: Daemon, client: RawClient) -> None:
+    assert client.query("SELECT ROW_COUNT()").value == b"0"
+    client.query("UPDATE app.t SET v = v + 1").check()
+    assert taken(narrow)
+    client.command(RESET_CONNECTION).check()
+    assert client.query("SELECT ROW_COUNT()").value == b"0"
+
+
+def test_who_calculates_found_rows_keeps_the_connection_until_the_next_statement(
+    narrow: Daemon, client: RawClient
+) -> None:
+    client.query("SELECT SQL_CALC_FOUND_ROWS v, @@server_id FROM app.t LIMIT 1").check()  # at the manager
+    assert not taken(narrow)
+    assert client.query("SELECT FOUND_ROWS()").value == b"3"
+    assert taken(narrow)
+    client.query("SELECT SQL_CALC_FOUND_ROWS v FROM app.t LIMIT 1").check()  # at a worker
+    assert client.query("SELECT FOUND_ROWS()").value == b"3"
+
+
+@pytest.mark.parametrize(
+    "what", ["SELECT 1/0, @@server_id", "SELECT SQL_CALC_FOUND_ROWS v, @@server_id FROM app.t"]
+)
+def test_a_statement_elsewhere_ends_the_reason_to_keep_it(
+    narrow: Daemon, client: RawClient, what: str
+) -> None:
+    client.query(what).check()
+    assert not taken(narrow)
+    client.query("SELECT v FROM app.t").check()
+    assert taken(narrow)
