@@ -75,7 +75,7 @@ def full() -> list[Row]:
 
 def quick() -> list[Row]:
     """One of each kind, to see that it works."""
-    names = ["point_select 16", "point_select 16 prepared", "read_only 16", "write_only 16"]
+    names = ["point_select 16", "point_select 16 prepared", "write_only 16"]
     loads = [row for row in full() if row.name in names]
     return _idle(50) + loads + _autocommit()[1:] + _special()
 
@@ -107,7 +107,8 @@ def _idle(clients: int) -> list[Row]:
 
 def _autocommit() -> list[Row]:
     """Outside transactions the workers read: sysbench's transactions stay on the manager."""
-    options = ("--skip_trx=on",)
+    # Two clients may insert the same key between each other's DELETE and INSERT.
+    options = ("--skip_trx=on", "--mysql-ignore-errors=1213,1020,1205,1062")
     targets = (*FOUR, *STRATEGIES)
     return [
         Row("read_only 16 autocommit", "oltp_read_only", 16, targets, options),

@@ -87,7 +87,7 @@ class Runner:
         ]
         script = script or row.script
         if script.startswith("oltp_"):
-            options += [f"--tables={plan.TABLES}", f"--table_size={plan.TABLE_SIZE}"]
+            options += [f"--tables={plan.TABLES}", f"--table_size={plan.TABLE_SIZE}", "--rand-type=uniform"]
         return self._site.sysbench.run(target.login, script, options, seconds=self._seconds, started=started)
 
     def _others(self, row: Row, target: Target) -> dict[str, float]:

@@ -5,6 +5,7 @@ Made by ``commands.bench``; ``bench.runner`` asks its targets. Everything lies b
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import tempfile
@@ -26,6 +27,9 @@ from mysqlproxy.demo.guardian import Guardian
 from mysqlproxy.demo.local import LocalCluster, free_port
 from mysqlproxy.protocol.build import compiled
 
+_RIVAL = re.compile(
+    r"(?P<name>[^=]+)=(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})(?::(?P<pid>[0-9]+))?"
+)
 _FOLDERS = (HAPROXY, PROXY, CONTROL, PURE, "sysbench")
 
 
@@ -200,13 +204,10 @@ class Site:
 
 def rival(text: str) -> Rival:
     """``NAME=HOST:PORT`` or ``NAME=HOST:PORT:PID``; BenchError when it is neither."""
-    name, _, place = text.partition("=")
-    parts = (
-        place.rsplit(":", 2) if place.count(":") > 1 and not place.endswith("]") else [*place.rsplit(":", 1)]
-    )
-    numbers = parts[1:]
-    if not name or not parts[0] or not numbers or not all(part.isdigit() for part in numbers):
+    found = _RIVAL.fullmatch(text)
+    if found is None or int(found["port"]) > 65535:
         raise BenchError(f"--against {text}: write NAME=HOST:PORT or NAME=HOST:PORT:PID")
+    name = found["name"]
     if name in {DIRECT, TLS, *_FOLDERS, *STRATEGY_OF}:
         raise BenchError(f"--against {text}: {name} is a name of the benchmark's own; take another one")
-    return Rival(name, parts[0], int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else 0)
+    return Rival(name, found["host"] or found["ipv6"], int(found["port"]), int(found["pid"] or 0))

@@ -55,9 +55,12 @@ class Ratio:
 
 
 def median(samples: Sequence[Sample], row: str, target: str, measure: str) -> float | None:
-    """The median of the rounds; None when no round has it."""
+    """The median of the rounds; None when no round has it. Of memory's growth the highest: what was given back to the
+    process is not seen to grow again."""
     values = list(_by_round(samples, row, target, measure).values())
-    return statistics.median(values) if values else None
+    if not values:
+        return None
+    return max(values) if measure == GROWTH else statistics.median(values)
 
 
 def ratio(samples: Sequence[Sample], row: str, target: str, base: str, measure: str) -> Ratio | None:
