@@ -50,6 +50,8 @@ def _server(before: ServerView | None, after: ServerView) -> Iterator[Change]:
         yield Change(logging.INFO, after.name, f"up: {after.version}")
     elif was_up and not after.up:
         yield Change(logging.WARNING, after.name, after.unreadable)
+    elif before is not None and after.up and before.histories != after.histories:
+        yield Change(logging.WARNING, after.name, "has lost GTIDs that it had: they began anew")
     elif before is not None and after.up and before.incarnation != after.incarnation:
         yield Change(logging.WARNING, after.name, "was restarted or replaced")
     elif before is not None and not after.up and before.unreadable != after.unreadable:

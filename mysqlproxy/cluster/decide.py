@@ -82,6 +82,7 @@ def _server_view(server: Server, known: Mapping[str, ServerState], now: float) -
         weight=server.weight,
         ping=state.ping if state.up else float("inf"),
         incarnation=state.incarnation,
+        histories=state.histories,
     )
     facts = state.facts
     if facts is None:
@@ -93,6 +94,7 @@ def _server_view(server: Server, known: Mapping[str, ServerState], now: float) -
         version=facts.version,
         capabilities=facts.capabilities,
         mariadb=facts.mariadb,
+        origin=facts.origin,
         position=facts.position,
         lower_case_table_names=facts.lower_case_table_names,
         wait_timeout=facts.wait_timeout,
@@ -100,6 +102,7 @@ def _server_view(server: Server, known: Mapping[str, ServerState], now: float) -
         max_packet=facts.max_packet,
         sql_mode=facts.sql_mode,
         observed=state.observed,
+        observed_until=state.observed_until,
     )
 
 

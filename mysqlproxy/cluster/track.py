@@ -41,9 +41,10 @@ class ServerState:
     Attributes:
         health, failures, successes: up and down with hysteresis; probes in a row that ended so.
         error: of the last failed probe.
-        incarnation: 1 for the first that was met, then one more for each restart or replacement.
+        incarnation: 1 for the first that was met, then one more for each restart, replacement or new history.
+        histories: how often it lacked GTIDs that it had had before (RESET MASTER, another position set by hand).
         facts: the last known, kept while the server is down; None before the first.
-        observed: when the probe began that brought them.
+        observed, observed_until: when the probe began and ended that brought them.
         booted: when the server was started, by its own clock.
         pings: the last round trips, seconds, oldest first.
         lag: the last lag that was known, seconds; None when none ever was.
@@ -58,8 +59,10 @@ class ServerState:
     successes: int = 0
     error: str = ""
     incarnation: int = 0
+    histories: int = 0
     facts: Facts | None = None
     observed: float = 0.0
+    observed_until: float = 0.0
     booted: int = 0
     pings: tuple[float, ...] = ()
     lag: float | None = None
@@ -87,7 +90,8 @@ def track(state: ServerState, probe: Probe, *, down_after: int, up_after: int) -
     if probe.facts is None:
         return _failed(state, probe, down_after)
     facts = probe.facts
-    incarnation = state.incarnation + (1 if _is_another(state, probe) else 0)
+    anew = state.facts is not None and _lost_gtids(state.facts, facts)
+    incarnation = state.incarnation + (1 if anew or _is_another(state, probe) else 0)
     if incarnation != state.incarnation:
         state = _forget(state)
     successes = state.successes + 1
@@ -104,8 +108,10 @@ def track(state: ServerState, probe: Probe, *, down_after: int, up_after: int) -
         successes=successes,
         error="",
         incarnation=incarnation,
+        histories=state.histories + anew,
         facts=facts,
         observed=probe.started,
+        observed_until=probe.ended,
         booted=probe.booted,
         pings=(*state.pings, probe.ping)[-PINGS:],
         lag=state.lag if lag is None else lag,
@@ -158,6 +164,14 @@ def _is_another(state: ServerState, probe: Probe) -> bool:
     if state.facts is None or probe.facts is None or state.facts.identity != probe.facts.identity:
         return True
     return probe.booted != state.booted
+
+
+def _lost_gtids(before: Facts, after: Facts) -> bool:
+    """Whether what was applied or written is not all there any more."""
+    if is_no_replica(before) != is_no_replica(after):
+        return False  # a MariaDB manager that becomes a replica counts only what it applies from then on
+    old, new = before.position, after.position
+    return old is not None and new is not None and old != new and not new.covers(old)
 
 
 def _remember(history: tuple[Observed, ...], new: Observed) -> tuple[Observed, ...]:

@@ -35,15 +35,18 @@ class ServerView:
         capabilities: the server's 32 capability flags, MariaDB's extended ones shifted up by 32; 0 when
             never seen.
         mariadb: which kind of server.
+        origin: the mark of its own transactions: server id (MariaDB) or UUID (MySQL).
         position: GTIDs it has applied (replica) or written (manager), or None when it has no GTIDs.
         unreadable: why it takes no reads, "" when it does.
-        incarnation: changes when the server was restarted or replaced.
+        incarnation: changes when the server was restarted or replaced, or its GTIDs began anew.
+        histories: how often its GTIDs began anew: what was known of them before means nothing any more.
         lower_case_table_names: as on the server: 0 names are case-sensitive, 1 and 2 they are not.
         wait_timeout: seconds after which the server closes idle connections, interactive ones included.
         init_connect: the server runs statements of its own at each login (and only there).
         max_packet: bytes, the server's max_allowed_packet.
         sql_mode: the server's global one, which new connections begin with.
-        observed: when the probe began that told all this, ``time.monotonic``; 0.0 before the first.
+        observed, observed_until: when the probe began and ended that told all this, ``time.monotonic``; 0.0
+            before the first.
     """
 
     name: str
@@ -58,15 +61,18 @@ class ServerView:
     version: str = ""
     capabilities: int = 0
     mariadb: bool = True
+    origin: str = ""
     position: GtidSet | None = None
     unreadable: str = ""
     incarnation: int = 0
+    histories: int = 0
     lower_case_table_names: int = 0
     wait_timeout: float = 28800.0
     init_connect: bool = False
     max_packet: int = 16 * 1024 * 1024
     sql_mode: str = ""
     observed: float = 0.0
+    observed_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +108,11 @@ class ClusterView:
     sql_mode: str = ""
     holder: str = ""
     by_name: dict[str, ServerView] = field(default_factory=dict)
+
+
+def is_within(server: ServerView, manager: ServerView) -> bool:
+    """Whether a server has no GTIDs of the manager that the manager does not have itself."""
+    if server.position is None or manager.position is None:
+        return False
+    ahead = server.position.minus(manager.position)
+    return (ahead if server.mariadb else ahead.of(manager.origin)).empty()

@@ -23,7 +23,8 @@ from mysqlproxy.protocol.codec import read_lenenc_bytes
 log = logging.getLogger("mysqlproxy.pool")
 
 # What the manager has written and applied itself; the position a replica needs to have reached.
-_MARIADB = b"SELECT @@global.gtid_current_pos"
+# Not gtid_current_pos, which leaves out what was written under another server_id.
+_MARIADB = b"SELECT CONCAT(@@global.gtid_binlog_pos, ',', @@global.gtid_slave_pos)"
 _MYSQL = b"SELECT @@global.gtid_executed"
 
 

@@ -214,7 +214,7 @@ class Session:
             request.check_interrupted()
             # Claimed: it waits for others' answers, too, while nothing runs on this connection.
             if not freshness.is_fresh(self, connection) and not await connection.claim(
-                freshness.catch_up(self, connection, server)
+                freshness.catch_up(self, connection)
             ):
                 self.stay.manager_reads = Why.BEHIND
                 try:

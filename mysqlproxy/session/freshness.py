@@ -19,6 +19,7 @@ from mysqlproxy.session.transfer import single_number
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
+    from mysqlproxy.session.request import Request
 
 _MONOTONIC = (Consistency.SESSION, Consistency.STRONG)  # never back in time
 _SHORTEST_WAIT = 0.001  # seconds; to MySQL's function 0 means without end
@@ -41,7 +42,13 @@ def reader(session: Session, chosen: ServerView, excluded: frozenset[str]) -> Se
     view = session.services.view
     last = view.by_name.get(position.reader)
     seen = position.seen_at_most(view.manager, last)
-    if seen is not None and chosen.position is not None and chosen.position.covers(seen):
+    if (
+        seen is not None
+        and chosen.position is not None
+        and chosen.observed > position.read_at  # not from before GTIDs began anew, unlike what was seen
+        and chosen.name not in session.services.strangers
+        and chosen.position.covers(seen)
+    ):
         position.reader = ""
         return chosen
     if last is not None and last in view.readers and last.name not in excluded:
@@ -72,21 +79,52 @@ def is_fresh(session: Session, connection: ServerConnection) -> bool:
     )
 
 
-async def catch_up(session: Session, connection: ServerConnection, server: ServerView) -> bool:
-    """Wait until a worker has applied what the read must see; False when it has not within consistency_wait."""
-    position, everybody = session.position, session.services.position
+async def catch_up(session: Session, connection: ServerConnection) -> bool:
+    """Wait until a worker has applied what the read must see; False when it has not within consistency_wait.
+
+    The worker itself is asked: the monitor's last look at it may be from before its GTIDs began anew.
+    """
+    services = session.services
+    position, everybody = session.position, services.position
     moves, all_moves = position.moves, everybody.moves
-    required = await _required(session, connection)
-    if required is None:
+    required = None if connection.name in services.strangers else await _required(session, connection)
+    if required is None or (not required.empty() and not await _wait_for(session, connection, required)):
         return False
-    if not required.empty() and (server.position is None or not server.position.covers(required)):
-        seconds = session.services.config.routing.consistency_wait
-        if seconds < _SHORTEST_WAIT or not await _wait_for(session, connection, required, seconds):
-            return False
+    if connection.name in services.strangers:
+        return False  # meanwhile
     connection.caught_up = moves
     connection.caught_up_all = all_moves if consistency(session) is not Consistency.SESSION else -1
     position.reader = ""
     return True
+
+
+def told(session: Session, text: str, connection: ServerConnection, request: Request) -> None:
+    """An OK packet named the GTID of a write: what reads must not be behind from now on.
+
+    Raises:
+        ValueError: it is none.
+    """
+    services = session.services
+    gtids = session.position.told(text, connection.mariadb)
+    services.position.add(gtids)
+    # Who had it before it was written had another one of that name.
+    if any(
+        server.observed_until < request.started
+        and server.position is not None
+        and server.position.covers(gtids)
+        for server in services.view.servers
+    ):
+        services.begin_anew()
+
+
+async def _manager_now(session: Session) -> GtidSet | None:
+    """The manager's position, or None when it cannot be asked."""
+    manager = session.services.view.manager
+    now = await session.services.manager_position.ask(manager)
+    known = None if manager is None else manager.position
+    if now is not None and known is not None and not now.covers(known):
+        session.services.begin_anew()  # before the monitor has noticed
+    return now
 
 
 async def _required(session: Session, connection: ServerConnection) -> GtidSet | None:
@@ -95,12 +133,12 @@ async def _required(session: Session, connection: ServerConnection) -> GtidSet |
     view = services.view
     level = consistency(session)
     if level is Consistency.GLOBAL:
-        return await services.manager_position.ask(view.manager)
+        return await _manager_now(session)
     told = services.position if level is Consistency.STRONG else position
     required = told.written or GtidSet.parse("", view.mariadb)
     if told.unknown_since:
         since = told.unknown_since
-        now = await services.manager_position.ask(view.manager)
+        now = await _manager_now(session)
         if now is None:
             return None
         told.learned(now, since)
@@ -109,16 +147,15 @@ async def _required(session: Session, connection: ServerConnection) -> GtidSet |
         last = view.by_name.get(position.reader)
         seen = position.seen_at_most(view.manager, last)
         if seen is None:
-            seen = await services.manager_position.ask(view.manager)
+            seen = await _manager_now(session)
         if seen is None:
             return None
         required = required.merge(seen)
     return required
 
 
-async def _wait_for(
-    session: Session, connection: ServerConnection, required: GtidSet, seconds: float
-) -> bool:
+async def _wait_for(session: Session, connection: ServerConnection, required: GtidSet) -> bool:
+    seconds = max(_SHORTEST_WAIT, session.services.config.routing.consistency_wait)
     function = b"MASTER_GTID_WAIT" if connection.mariadb else b"WAIT_FOR_EXECUTED_GTID_SET"
     text = b"SELECT %s('%s', %.3f)" % (function, str(required).encode("ascii"), seconds)
     async with asyncio.timeout(seconds + session.services.config.limits.connect_timeout):

@@ -61,6 +61,13 @@ class Position:
         self.written = gtids if self.written is None else self.written.merge(gtids)
         self.moves += 1
 
+    def void(self, now: float) -> None:
+        """GTIDs have begun anew: what was told before means nothing any more."""
+        self.written = None
+        self.moves += 1
+        self._settled = self.moves
+        self.unknown_since = now
+
     def has_read(self, server: str, now: float) -> None:
         self.reader = server
         self.read_at = now

@@ -27,6 +27,7 @@ from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.response import ResponseWalker
 from mysqlproxy.protocol.tracking import parse_session_state
 from mysqlproxy.routing.route import Why
+from mysqlproxy.session import freshness
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql.definition import names_defined
 from mysqlproxy.sql.verdict import Effect, Kind, Verdict
@@ -114,7 +115,7 @@ def _learn_state(session: Session, connection: ServerConnection, request: Reques
     try:
         for change in parse_session_state(connection.walker.session_state):
             if gtids := state.learn(change):
-                session.services.position.add(session.position.told(gtids, connection.mariadb))
+                freshness.told(session, gtids, connection, request)
     except (MalformedPacket, ValueError):
         state.uncarried = "a tracker's report that is not understood"
     text = request.raw[5:] if request.prepared is None else request.prepared.request[1:]

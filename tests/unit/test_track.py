@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mysqlproxy.cluster.observation import Failure, Probe
+from mysqlproxy.cluster.observation import Failure, Probe, Source
 from mysqlproxy.cluster.track import OBSERVATIONS, PINGS, Health, ServerState, track
-from tests.unit.clusters import at, facts, source
+from tests.unit.clusters import at, facts, mysql, source
 
 
 def run(*probes: Probe, down_after: int = 3, up_after: int = 2) -> ServerState:
@@ -109,3 +109,23 @@ def test_equal_positions_are_kept_once() -> None:
 
     history = run(probe(1.0), probe(2.0)).history
     assert history[0].facts.position is history[1].facts.position
+
+
+def test_a_position_that_shrinks_is_another_history() -> None:
+    def at_position(position: str, *sources: Source) -> Probe:
+        return Probe(1.0, 1.0, facts=facts(1, sources, **at(position)), ping=0.1, booted=1)
+
+    assert run(at_position("0-1-5"), at_position("0-1-7")).histories == 0
+    state = run(at_position("0-1-5"), at_position("0-1-2"))
+    assert (state.histories, state.incarnation) == (1, 2)
+    assert run(at_position("0-1-5", source()), at_position("", source())).histories == 1
+    # One that was a manager and replicates now counts what it applies from then on.
+    assert run(at_position("0-1-5"), at_position("", source())).histories == 0
+
+
+def test_mysqls_sets_shrink_too() -> None:
+    def executed(text: str) -> Probe:
+        return Probe(1.0, 1.0, facts=mysql(1, text), ping=0.1, booted=1)
+
+    assert run(executed("m:1-5"), executed("m:1-5,w:1")).histories == 0
+    assert run(executed("m:1-5"), executed("m:1-3,w:1-9")).histories == 1
