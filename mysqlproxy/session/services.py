@@ -17,8 +17,6 @@ from mysqlproxy.cluster.view import ClusterView, is_within
 from mysqlproxy.config.schema import Config
 from mysqlproxy.gatekeeper.accounts import Accounts
 from mysqlproxy.gatekeeper.admission import Admission
-from mysqlproxy.gatekeeper.failures import Failures
-from mysqlproxy.gatekeeper.newcomers import Newcomers
 from mysqlproxy.metrics.counters import Counters
 from mysqlproxy.net.tasks import Tasks
 from mysqlproxy.pool.manager_position import ManagerPosition
@@ -34,7 +32,6 @@ log = logging.getLogger("mysqlproxy.session")
 
 FIRST_ID = 1 << 31  # below are the servers' own thread ids
 _LAST_ID = (1 << 32) - 1
-COSTLY_LOGINS = 4  # at a time; others wait their turn within login_timeout
 
 
 @dataclass(slots=True)
@@ -48,7 +45,6 @@ class Services:
         hints_logged: digests with the fault of their hint that the log has told already.
         view_changed: set, and replaced by a new one, with each new view.
         emptied: set whenever the last session ends.
-        costly_logins: taken by logins that cost milliseconds, and by those that fail.
         draining: the daemon is going down: sessions end as soon as they may.
     """
 
@@ -60,8 +56,6 @@ class Services:
     counters: Counters
     accounts: Accounts
     admission: Admission
-    failures: Failures
-    newcomers: Newcomers
     balance: Balance
     tasks: Tasks
     manager_position: ManagerPosition
@@ -74,7 +68,6 @@ class Services:
     hints_logged: set[tuple[str, str]] = field(default_factory=set)
     view_changed: asyncio.Event = field(default_factory=asyncio.Event)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
-    costly_logins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COSTLY_LOGINS))
     last_id: int = FIRST_ID - 1
 
     def see(self, view: ClusterView) -> None:
