@@ -19,11 +19,13 @@ from mysqlproxy.cluster.catalog_reader import CatalogReader, Source
 from mysqlproxy.cluster.monitor import Monitor
 from mysqlproxy.cluster.view import ClusterView
 from mysqlproxy.config.load import load
-from mysqlproxy.config.schema import Config
+from mysqlproxy.config.schema import Config, Tls
 from mysqlproxy.config.secrets import resolve_secret
 from mysqlproxy.errors import ConfigFault
 from mysqlproxy.gatekeeper.accounts import Accounts
 from mysqlproxy.gatekeeper.admission import Admission
+from mysqlproxy.gatekeeper.failures import Failures
+from mysqlproxy.gatekeeper.newcomers import Newcomers
 from mysqlproxy.gatekeeper.rsa import login_key
 from mysqlproxy.metrics.collector import Sources, registry
 from mysqlproxy.metrics.counters import Counters
@@ -92,7 +94,9 @@ class Daemon:
             catalog=self.catalog,
             counters=counters,
             accounts=accounts,
-            admission=Admission(config.limits),
+            admission=Admission(config.limits, config.listen.allow_from),
+            failures=Failures(config.limits),
+            newcomers=Newcomers(config.limits.max_unauthenticated),
             balance=Balance(self.pools.in_use),
             tasks=self.tasks,
             manager_position=ManagerPosition(self.pools, _own_identity(config), self.tasks),
@@ -105,7 +109,13 @@ class Daemon:
             self._view_changed,
             password=self._monitor_password,
         )
-        self.listeners = Listeners(lambda: Client(lambda client: Session(client, services), counters))
+        self.listeners = Listeners(
+            lambda: Client(
+                lambda client: Session(client, services),
+                counters,
+                lambda: services.config.listen.proxy_protocol_from,
+            )
+        )
         endpoints: http.Server | None = None
         try:
             await asyncio.to_thread(login_key)  # made once, and not while somebody waits for a login
@@ -292,7 +302,11 @@ def _admission_of(config: Config) -> tuple[Accounts, ssl.SSLContext | None]:
     """
     accounts = Accounts.from_config(config, resolve_secret)
     try:
-        tls = None if config.tls is None else server_context(config.tls.certificate, config.tls.key)
+        tls = None if config.tls is None else _client_tls(config.tls)
     except (OSError, ssl.SSLError) as error:
         raise ConfigFault([f"tls: {error}"]) from error
     return accounts, tls
+def _client_tls(tls: Tls) -> ssl.SSLContext:
+    return server_context(tls.certificate, tls.key, tls.client_ca)
+
+

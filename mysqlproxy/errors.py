@@ -66,8 +66,10 @@ class AccessDenied(PolicyDenied):
     default_errno = 1045
     default_sqlstate = "28000"
 
-    def __init__(self, message: str, *, reason: str) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, reason: str, errno: int | None = None, sqlstate: str | None = None
+    ) -> None:
+        super().__init__(message, errno=errno, sqlstate=sqlstate)
         self.reason = reason
 
 

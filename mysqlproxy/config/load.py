@@ -18,6 +18,8 @@ from pydantic import BaseModel, ValidationError
 
 from mysqlproxy.config.crosscheck import crosscheck
 from mysqlproxy.config.schema import (
+    AccountSource,
+    Certificate,
     Config,
     Limits,
     Listen,
@@ -38,9 +40,13 @@ _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 _log = logging.getLogger(__name__)
 
 
-_SECTIONS: tuple[type[BaseModel], ...] = (Config, Listen, Tls, Routing, Limits, Log, Monitor, Server, User)
+_SECTIONS: tuple[type[BaseModel], ...] = (
+    Config, Listen, Tls, Routing, Limits, Log, Monitor, Server, AccountSource, User, Certificate,
+)  # fmt: skip
 # The place of an error in a union names the alternative that was tried, too, which is no key.
-_ALL_KEYS = frozenset(name for section in _SECTIONS for name in section.model_fields)
+_ALL_KEYS = frozenset(
+    field.alias or name for section in _SECTIONS for name, field in section.model_fields.items()
+)
 
 
 def load(path: Path) -> Config:
@@ -64,7 +70,7 @@ def read(path: Path) -> Config:
     Raises:
         ConfigFault: as ``load``, but only for what one section alone shows.
     """
-    document = _toml(path)
+    document = toml(path)
     base = path.absolute().parent
     try:
         return _absolute(_validated(document), base)
@@ -108,7 +114,12 @@ def _without_faults(document: dict[str, Any], error: ValidationError) -> Config 
         return None
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file of ours, of bounded size.
+
+    Raises:
+        ConfigFault: it cannot be read, or is none.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)
@@ -153,7 +164,8 @@ def _absolute(config: Config, base: Path) -> Config:
 
     tls = config.tls
     if tls is not None:
-        tls = tls.model_copy(update={"certificate": base / tls.certificate, "key": base / tls.key})
+        paths = {name: path(getattr(tls, name)) for name in ("certificate", "key", "client_ca")}
+        tls = tls.model_copy(update=paths)
     return config.model_copy(
         update={
             "tls": tls,

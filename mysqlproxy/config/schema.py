@@ -6,6 +6,7 @@ sections are in ``config.load``, ``config.secrets`` and ``config.crosscheck``. N
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -29,6 +30,21 @@ def _network(value: object) -> IPv4Network | IPv6Network:
         raise ValueError(f"{value!r} has bits beyond its prefix; write {meant}") from None
 
 
+def _moment(value: object) -> datetime | None:
+    """A TOML date or date-time, which ``config.load`` hands on as {"date": text}; without an offset it is UTC."""
+    if value is None:
+        return None
+    text = value["date"] if isinstance(value, dict) and value.keys() == {"date"} else value
+    if not isinstance(text, str | date):
+        raise ValueError("is no date; write it as in 2031-12-31 or 2031-12-31T12:00:00Z")
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is no date; write it as in 2031-12-31 or 2031-12-31T12:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime | None, PlainValidator(_moment)]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -91,6 +107,8 @@ class Listen(Section):
 
 class Tls(Section):
     certificate: Path
+    allow_from: tuple[Network, ...] = ()  # empty: anywhere; others get 1130 in place of the greeting
+    proxy_protocol_from: tuple[Network, ...] = ()  # who must say, and may be believed, for whom it connects
     key: Path
     required: bool = False
 
@@ -99,6 +117,7 @@ class Routing(Section):
     strategy: Strategy = Strategy.CUSTOMIZED
     read_consistency: Consistency = Consistency.SESSION
     consistency_wait: float = Field(default=0.05, ge=0, le=60, allow_inf_nan=False)
+    client_ca: Path | None = None  # asks clients for a certificate that one of these has signed
     rules: tuple[Path, ...] = ()
 
 
@@ -120,6 +139,16 @@ class Log(Section):
     format: Literal["text", "json"] = "text"
     slow_statement: Seconds = 1.0
 
+    max_connections_per_address: int | None = Field(default=None, ge=1)  # an IPv6 address counts with its /64
+    max_unauthenticated: int = Field(default=1000, ge=1)  # clients that have not logged in yet
+    max_login_failures: int = Field(
+        default=100, ge=0
+    )  # of an address within the window, then 1129; 0: no bound
+    login_failure_window: Seconds = 60.0
+    read_timeout: Seconds = 30.0  # between two pieces of one packet of a client, as net_read_timeout
+    write_timeout: Seconds = (
+        60.0  # for a client that takes nothing of what is sent to it, as net_write_timeout
+    )
 
 class Monitor(Section):
     user: str = Field(min_length=1, max_length=80)
@@ -152,10 +181,39 @@ class User(Section):
     server_user: str | None = None
     server_password: Secret | None = Field(default=None, repr=False)
     allow_from: tuple[Network, ...] = ()
+Method = Literal[
+    "mysql_native_password",
+    "caching_sha2_password",
+    "sha256_password",
+    "client_ed25519",
+    "mysql_clear_password",
+]
+
+
+class Certificate(Section):
+    """What a client's certificate must be: all that is given; empty: any that a CA of tls.client_ca signed."""
+
+    subject: str | None = None
+    issuer: str | None = None
+    fingerprint: str | None = None
+
+
+class AccountSource(Section):
+    from_: Literal["configuration", "servers"] = Field(default="configuration", alias="from")
+    interval: Seconds = 2.0  # between two looks at the servers' accounts
+
+
     max_connections: int | None = Field(default=None, ge=1)
     strategy: Strategy | None = None
     read_consistency: Consistency | None = None
+    passwords: tuple[Secret, ...] = Field(default=(), repr=False)  # further ones, while they are changed
     hints: bool = True  # in its statements' comments
+    verifiers: tuple[str, ...] = Field(default=(), repr=False)
+    methods: tuple[Method, ...] = ()  # empty: all that its secrets can do but mysql_clear_password
+    certificate: Certificate | None = None
+    tls_required: bool = False
+    expires: Moment = None
+    locked: bool = False
     statement_timeout: Seconds | None = None
     transaction_timeout: Seconds | None = None
     idle_transaction_timeout: Seconds | None = None
@@ -170,3 +228,4 @@ class Config(Section):
     monitor: Monitor
     servers: tuple[Server, ...] = Field(min_length=1)
     users: tuple[User, ...] = ()
+    accounts: AccountSource = AccountSource()

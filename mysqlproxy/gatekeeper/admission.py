@@ -1,35 +1,20 @@
-"""How many clients there are, and where an account may come from.
+"""How many clients there are, in all, of an address and of an account, and from where any may come at all.
 
 The session calls ``connect`` when a client arrives, ``enter`` when it has logged in, and releases both
-tickets when it leaves; ``gatekeeper.login`` asks ``allowed``. Counts only: it never closes a client.
+tickets when it leaves. Counts only: it never closes a client.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address
+from typing import TypeVar
 
-from mysqlproxy.config.schema import Limits
+from mysqlproxy.config.schema import Limits, Network
 from mysqlproxy.errors import PolicyDenied, TooManyConnections
-from mysqlproxy.gatekeeper.accounts import Account
+from mysqlproxy.gatekeeper.accounts import Account, Address, allowed
+from mysqlproxy.gatekeeper.failures import Place, place_of
 
-Address = IPv4Address | IPv6Address
-
-_LOOPBACK = IPv4Address("127.0.0.1")
-
-
-def allowed(account: Account, peer: Address | None) -> bool:
-    """Whether the account may come from this address.
-
-    A client of a unix socket (``peer`` is None) is on this machine, and counts as 127.0.0.1. An IPv4 address
-    that a dual-stack socket shows as ``::ffff:a.b.c.d`` matches IPv4 networks, and IPv6 ones written in that
-    form.
-    """
-    if not account.allow_from:
-        return True
-    address = _LOOPBACK if peer is None else peer
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return any(address in network or (mapped and mapped in network) for network in account.allow_from)
+_Key = TypeVar("_Key")
 
 
 class Ticket:
@@ -47,35 +32,53 @@ class Ticket:
 
 
 class Admission:
-    """Counts clients, in all and per account, against their limits.
+    """Counts clients against their limits.
+
+    Args:
+        allow_from: [listen] allow_from.
 
     Attributes:
         connected: clients with a connection, logged in or not.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, allow_from: tuple[Network, ...] = ()) -> None:
         self._limits = limits
+        self._allow_from = allow_from
         self._per_account: dict[str, int] = {}
+        self._per_place: dict[Place, int] = {}
         self.connected = 0
 
-    def reconfigure(self, limits: Limits) -> None:
+    def reconfigure(self, limits: Limits, allow_from: tuple[Network, ...] = ()) -> None:
         """New limits for who comes from now on; who is in stays."""
         self._limits = limits
+        self._allow_from = allow_from
 
     def connections(self, account_name: str) -> int:
         """How many clients are logged in to this account."""
         return self._per_account.get(account_name, 0)
 
-    def connect(self) -> Ticket:
-        """Counts a client that has just connected.
+    def connect(self, peer: Address | None = None) -> Ticket:
+        """Counts a client that has just connected; one of a unix socket (None) has no address to count.
 
         Raises:
+            PolicyDenied: 1130/HY000, from a network that may not; 1203/42000, too many from its address.
             TooManyConnections: 1040/08004, [limits] max_connections is reached.
         """
+        if not allowed(self._allow_from, peer):
+            host = "localhost" if peer is None else peer
+            raise PolicyDenied(
+                f"Host '{host}' is not allowed to connect to this server", errno=1130, sqlstate="HY000"
+            )
         if self.connected >= self._limits.max_connections:
             raise TooManyConnections("Too many connections")
+        place = None if peer is None else place_of(peer)
+        if place is not None:
+            most, count = self._limits.max_connections_per_address, self._per_place.get(place, 0)
+            if most is not None and count >= most:
+                raise PolicyDenied(f"Host '{peer}' already has {count} active connections", errno=1203)
+            self._per_place[place] = count + 1
         self.connected += 1
-        return Ticket(self._disconnect)
+        return Ticket(lambda: self._disconnect(place))
 
     def enter(self, account: Account) -> Ticket:
         """Counts a client that has just logged in to this account.
@@ -93,12 +96,16 @@ class Admission:
         self._per_account[name] = count + 1
         return Ticket(lambda: self._leave(name))
 
-    def _disconnect(self) -> None:
+    def _disconnect(self, place: Place | None) -> None:
         self.connected -= 1
+        if place is not None:
+            _count_off(self._per_place, place)
 
     def _leave(self, name: str) -> None:
-        count = self._per_account[name] - 1
-        if count:
-            self._per_account[name] = count
-        else:
-            del self._per_account[name]
+        _count_off(self._per_account, name)
+
+
+def _count_off(counts: dict[_Key, int], key: _Key) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

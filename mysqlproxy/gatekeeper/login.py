@@ -2,10 +2,10 @@
 
     start(user, plugin, auth) -> Switch | More -> answer(data) -> ... -> Accept | Deny
 
-Methods: mysql_native_password and caching_sha2_password. Client and account need not agree at first: a method
-that the account cannot do is switched to one it can. An unknown account takes the steps of a real one
-(``Accounts.decoy``), and a refused network is found out together with the password, so that nobody learns
-which of the three was wrong.
+Client and account need not agree at first: a method that the account cannot do is switched to one it can
+(``gatekeeper.methods``). An unknown account takes the steps of a real one (``Accounts.decoy``), and a refused
+network or certificate is found out together with the password, so that nobody learns which was wrong. What
+takes milliseconds is handed back as ``Costly``, for the session to run where it holds up nobody.
 
 Protocol: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase.html. Used by the
 session for the first login and for COM_CHANGE_USER. It never reads or writes a packet, and never logs.
@@ -14,19 +14,29 @@ session for the first login and for COM_CHANGE_USER. It never reads or writes a 
 from __future__ import annotations
 
 import secrets as random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from hashlib import sha1, sha256
-from hmac import compare_digest
 
-from mysqlproxy.gatekeeper.accounts import Account, Accounts
-from mysqlproxy.gatekeeper.admission import Address, allowed
+from mysqlproxy.gatekeeper.accounts import Account, Accounts, Address, allowed
+from mysqlproxy.gatekeeper.methods import (
+    CLEAR,
+    ED25519,
+    NATIVE,
+    SCRAMBLE_LENGTHS,
+    SHA2,
+    SHA256,
+    Proof,
+    can,
+    choose,
+    credential,
+    prove_password,
+    prove_scramble,
+)
 from mysqlproxy.gatekeeper.rsa import login_key
-from mysqlproxy.gatekeeper.secrets import Secret, sha1_twice, sha256_twice
+from mysqlproxy.gatekeeper.secrets import Secret
+from mysqlproxy.protocol import ed25519
 from mysqlproxy.protocol.credentials import ServerCredential
-
-NATIVE = "mysql_native_password"
-SHA2 = "caching_sha2_password"
 
 NONCE_LENGTH = 20
 # Clients cut the nonce at NUL; servers never use '$' either, it separates the parts of their stored form.
@@ -34,7 +44,8 @@ _NONCE_BYTES = bytes(value for value in range(1, 128) if value != ord("$"))
 
 FAST_AUTH_OK = b"\x03"  # AuthMoreData: the scramble was right, OK follows
 FULL_AUTH = b"\x04"  # AuthMoreData: send the password
-REQUEST_PUBLIC_KEY = b"\x02"  # the client's answer to FULL_AUTH when it will not send a clear password
+# What a client sends in place of a password that it will not send in clear.
+REQUEST_PUBLIC_KEY = {SHA2: b"\x02", SHA256: b"\x01"}
 
 
 def new_nonce() -> bytes:
@@ -47,17 +58,17 @@ def default_plugin(accounts: Accounts, mariadb: bool) -> str:
 
     Clients of MariaDB know mysql_native_password first; MySQL 9's have only caching_sha2_password.
     """
-    if mariadb and (not len(accounts) or any(_can(NATIVE, account) for account in accounts)):
+    if mariadb and (not len(accounts) or any(can(NATIVE, account, False) for account in accounts)):
         return NATIVE
     return SHA2
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """Send an AuthSwitchRequest."""
+    """Send an AuthSwitchRequest with these bytes behind the method's name."""
 
     plugin: str
-    nonce: bytes
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +89,47 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Send 1045/28000 and close. ``reason`` is for the log only."""
+    """Send 1045/28000 and close, or the error given: only to who has shown the password.
+
+    ``reason`` is for the log only.
+    """
 
     reason: str
+    errno: int = 1045
+    message: str = ""
 
 
-Step = Switch | More | Accept | Deny
+@dataclass(frozen=True, slots=True)
+class Costly:
+    """``run`` gives the next step and takes milliseconds; it may run in a thread."""
+
+    run: Callable[[], Accept | Deny]
+
+
+Step = Switch | More | Accept | Deny | Costly
 
 
 class _State(Enum):
     NEW = "new"
-    SCRAMBLE = "waiting for the scramble after a switch"
+    ANSWER = "waiting for the answer to the nonce"
     FULL = "waiting for the password"
     ENCRYPTED = "waiting for the encrypted password"
     ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True)
-class _Proof:
-    """What a right answer proved about the password; the secret it matched is ``secret``."""
+class Channel:
+    """How the client comes.
 
-    secret: Secret = field(repr=False)
-    password: str | None = field(default=None, repr=False)
-    sha1: bytes | None = field(default=None, repr=False)
-    sha256: bytes | None = field(default=None, repr=False)
+    Attributes:
+        peer: its address; None for unix sockets.
+        secure: TLS or a unix socket: a clear password may be asked for.
+        certificate: the client's, verified, DER; None when it showed none.
+    """
+
+    peer: Address | None
+    secure: bool
+    certificate: bytes | None = field(default=None, repr=False)
 
 
 class LoginDialogue:
@@ -111,18 +139,14 @@ class LoginDialogue:
         accounts: who may log in.
         nonce: the greeting's 20 bytes.
         offered_plugin: the method the greeting named.
-        secure: TLS or a unix socket: a clear password may be asked for.
-        peer: the client's address; None for unix sockets.
+        channel: how the client comes.
     """
 
-    def __init__(
-        self, accounts: Accounts, nonce: bytes, offered_plugin: str, secure: bool, peer: Address | None
-    ) -> None:
+    def __init__(self, accounts: Accounts, nonce: bytes, offered_plugin: str, channel: Channel) -> None:
         self._accounts = accounts
         self._nonce = nonce
         self._offered = offered_plugin
-        self._secure = secure
-        self._peer = peer
+        self._channel = channel
         self._state = _State.NEW
         self._known = False
         self._account: Account  # from start on
@@ -140,32 +164,33 @@ class LoginDialogue:
         """
         self._expect(_State.NEW)
         name = user.decode("utf-8", "surrogateescape")
-        account = self._accounts.get(name)
+        account = self._accounts.get(name, self._channel.peer)
         decoy = self._accounts.decoy(name)  # made for known accounts too: it takes time
         self._known = account is not None
         self._account = decoy if account is None else account
         plugin = plugin or NATIVE
-        if plugin not in _LENGTHS or not _can(plugin, self._account):
-            preferred = self._offered if self._offered in _LENGTHS else NATIVE
-            return self._switch(next(name for name in (preferred, NATIVE, SHA2) if _can(name, self._account)))
-        if fresh or (plugin != self._offered and len(auth) != _LENGTHS[plugin]):
-            # Asked for another method than the greeting's, libmysqlclient sends an empty answer and waits for
-            # a switch.
-            return self._switch(plugin)
-        self._plugin = plugin
+        method = choose(plugin, self._offered, self._account, self._channel.secure)
+        if method is None:
+            return self._end([], wrong="none of its methods can be done here; use TLS")
+        # Asked for another method than the greeting's, libmysqlclient sends an empty answer and waits for a switch.
+        asked_too = method == plugin and (
+            len(auth) == SCRAMBLE_LENGTHS.get(method)
+            or (method in SCRAMBLE_LENGTHS and plugin == self._offered)
+        )
+        if fresh or not asked_too:
+            return self._switch(method)
+        self._plugin = method
         return self._check_scramble(auth)
 
     def answer(self, data: bytes) -> Step:
         """The client's next packet (its payload)."""
-        if self._state is _State.SCRAMBLE:
-            return self._check_scramble(data)
-        if self._state is _State.FULL:
-            if data == REQUEST_PUBLIC_KEY:  # on secure ones too: not every driver counts a unix socket as one
-                self._state = _State.ENCRYPTED
-                return More(login_key().public_pem)
-            if self._secure:
-                return self._check_password(data.removesuffix(b"\0"))
-            return self._check_encrypted(data)  # a client that has the public key from before
+        match self._state:
+            case _State.ANSWER if self._plugin in (SHA256, CLEAR):
+                return self._take_password(data)
+            case _State.ANSWER:
+                return self._check_scramble(data)
+            case _State.FULL:
+                return self._take_password(data)
         self._expect(_State.ENCRYPTED)
         return self._check_encrypted(data)
 
@@ -174,107 +199,84 @@ class LoginDialogue:
             raise RuntimeError(f"a login that is {self._state.value} cannot go on as if {state.value}")
 
     def _switch(self, plugin: str) -> Switch:
-        self._state = _State.SCRAMBLE
+        self._state = _State.ANSWER
         self._plugin = plugin
+        if plugin == ED25519:
+            self._nonce = random.token_bytes(ed25519.NONCE_SIZE)
+            return Switch(plugin, self._nonce)
         self._nonce = new_nonce()
-        return Switch(plugin, self._nonce)
+        return Switch(plugin, self._nonce + b"\0")
 
     def _check_scramble(self, auth: bytes) -> Step:
+        account = self._account
         if auth in (b"", b"\0"):  # libmysqlclient says an empty password in caching_sha2_password as one NUL
             return self._check_password(b"")
-        check = _check_native if self._plugin == NATIVE else _check_sha2
-        proofs = [proof for secret in self._account.secrets if (proof := check(secret, auth, self._nonce))]
-        if (
-            not proofs
-            and self._plugin == SHA2
-            and any(_needs_full(secret) for secret in self._account.secrets)
-        ):
+        proofs = prove_scramble(self._plugin, account.secrets, auth, self._nonce)
+        if self._plugin != SHA2:
+            return self._end(proofs)
+        # SHA256(password) opens a server only while that server has the account in its cache: ask for the password
+        # where it is stored nowhere. And for secrets that nothing else can check.
+        enough = account.stored_password is not None
+        if (not enough) if proofs else any(_needs_password(secret) for secret in account.secrets):
             self._state = _State.FULL
             return More(FULL_AUTH)
-        return self._end(proofs, fast_path=self._plugin == SHA2)
+        return self._end(proofs, fast_path=True)
+
+    def _take_password(self, data: bytes) -> Step:
+        if data == REQUEST_PUBLIC_KEY.get(self._plugin):
+            # On secure channels too: not every driver counts a unix socket as one.
+            self._state = _State.ENCRYPTED
+            return More(login_key().public_pem)
+        if self._channel.secure:
+            return self._check_password(data.removesuffix(b"\0"))
+        if self._plugin == SHA256 and data == b"\0":
+            return self._check_password(b"")  # which has nothing to hide
+        return self._check_encrypted(data)  # a client that has the public key from before
 
     def _check_encrypted(self, data: bytes) -> Step:
+        self._state = _State.ENDED
+        return Costly(lambda: self._decrypt(data))
+
+    def _decrypt(self, data: bytes) -> Accept | Deny:
         password = login_key().decrypt(data, self._nonce)
         if password is None:
             # MariaDB's Connector/C 3.3 may send it in clear here. What everybody could read must not open the
             # door.
             return self._end([], wrong="no password that was encrypted with our key; use TLS")
-        return self._check_password(password)
+        return self._end(prove_password(self._account.secrets, password))
 
     def _check_password(self, password: bytes) -> Step:
-        proofs = [proof for secret in self._account.secrets if (proof := _check_clear(secret, password))]
-        return self._end(proofs)
+        self._state = _State.ENDED
+        secrets = self._account.secrets
+        if any(secret.is_slow for secret in secrets):
+            return Costly(lambda: self._end(prove_password(secrets, password)))
+        return self._end(prove_password(secrets, password))
 
     def _end(
-        self, proofs: list[_Proof], *, fast_path: bool = False, wrong: str = "wrong password"
+        self, proofs: list[Proof], *, fast_path: bool = False, wrong: str = "wrong password"
     ) -> Accept | Deny:
         self._state = _State.ENDED
-        account = self._account
-        from_here = allowed(account, self._peer)
+        account, channel = self._account, self._channel
+        reasons = [] if proofs else [wrong]
+        if not allowed(account.allow_from, channel.peer):
+            reasons.append("from a network not in allow_from")
+        if account.tls_required and not channel.secure:
+            reasons.append("without TLS")
+        if account.certificate is not None and not (
+            channel.certificate is not None and account.certificate.fits(channel.certificate)
+        ):
+            reasons.append("without the client certificate it needs")
         if not self._known:
             return Deny("unknown account")
-        if not proofs:
-            return Deny(wrong if from_here else f"{wrong}, and from a network not in allow_from")
-        if not from_here:
-            return Deny("from a network not in allow_from")
-        return Accept(account, _credential(account, proofs[0]), fast_path)
+        if reasons:
+            return Deny(", and ".join(reasons))
+        if account.locked:
+            return Deny("the account is locked", 3118, "Access denied. Account is locked.")
+        if account.has_expired:
+            return Deny("the account has expired", 1862, "Your password has expired.")
+        return Accept(account, credential(account, proofs[0]), fast_path)
 
 
-_LENGTHS = {NATIVE: 20, SHA2: 32}
-
-
-def _can(plugin: str, account: Account) -> bool:
-    """Whether the method can check any of the account's secrets; caching_sha2_password can check all."""
-    return plugin == SHA2 or any(
-        secret.sha1_stage2 is not None or secret.password == "" for secret in account.secrets
-    )
-
-
-def _needs_full(secret: Secret) -> bool:
-    return secret.sha256_stage2 is None and secret.sha1_stage2 is not None
-
-
-def _check_native(secret: Secret, auth: bytes, nonce: bytes) -> _Proof | None:
-    """SHA1(password) XOR SHA1(nonce + SHA1(SHA1(password)))."""
-    stage2 = secret.sha1_stage2
-    if stage2 is None or len(auth) != 20:
-        return None
-    stage1 = _xor(auth, sha1(nonce + stage2).digest())
-    return _Proof(secret, sha1=stage1) if compare_digest(sha1(stage1).digest(), stage2) else None
-
-
-def _check_sha2(secret: Secret, auth: bytes, nonce: bytes) -> _Proof | None:
-    """SHA256(password) XOR SHA256(SHA256(SHA256(password)) + nonce)."""
-    stage2 = secret.sha256_stage2
-    if stage2 is None or len(auth) != 32:
-        return None
-    stage1 = _xor(auth, sha256(stage2 + nonce).digest())
-    return _Proof(secret, sha256=stage1) if compare_digest(sha256(stage1).digest(), stage2) else None
-
-
-def _check_clear(secret: Secret, password: bytes) -> _Proof | None:
-    if secret.sha256_stage2 is not None:
-        right = compare_digest(sha256_twice(password), secret.sha256_stage2)
-    elif secret.sha1_stage2 is not None:
-        right = compare_digest(sha1_twice(password), secret.sha1_stage2)
-    else:
-        right = secret.password == "" and not password
-    if not right:
-        return None
-    return _Proof(secret, password=password.decode("utf-8", "surrogateescape"))
-
-
-def _credential(account: Account, proof: _Proof) -> ServerCredential:
-    """Who to be on the servers: the configured password, else the account's own, else the client's proof."""
-    password = account.server_password
-    if password is None:
-        password = proof.secret.password
-    if password is None:
-        password = proof.password
-    if password is not None:
-        return ServerCredential(account.server_user, password)
-    return ServerCredential(account.server_user, sha1=proof.sha1, sha256=proof.sha256)
-
-
-def _xor(left: bytes, right: bytes) -> bytes:
-    return (int.from_bytes(left) ^ int.from_bytes(right)).to_bytes(len(left))
+def _needs_password(secret: Secret) -> bool:
+    """Whether no scramble of caching_sha2_password can check it, or none before it was right once."""
+    return secret.sha256_stage2 is None and secret.password is None

@@ -1,32 +1,43 @@
 """What is known about a password, and the verifiers an account can be configured with instead of one.
 
-Used by ``gatekeeper.accounts``, ``gatekeeper.login`` and the command ``mysqlproxy user hash``. Never shows a
+Used by ``gatekeeper.accounts``, ``gatekeeper.methods`` and the command ``mysqlproxy user hash``. Never shows a
 secret in a repr or an error.
 
-A verifier is one of two texts:
+A verifier is one of these texts:
 
 - ``*`` and 40 hexadecimal digits, SHA1(SHA1(password)): what MariaDB and MySQL keep for mysql_native_password
   and what PASSWORD() prints.
 - ``$caching_sha2_password$`` and 64 hexadecimal digits, SHA256(SHA256(password)): what a server keeps in
   memory for the fast path of caching_sha2_password. This form is our own: the servers' stored form costs
   5,000 rounds for each attempt of whoever knocks.
+- ``$ed25519$`` and 43 base64 characters: the public key that MariaDB keeps for ed25519.
+- ``$A$005$...`` and ``$5$...``: what MySQL keeps for caching_sha2_password and sha256_password
+  (``gatekeeper.crypt``). Slow to check, and so slow to guess for who stole it.
 
-Neither lets its reader log in by itself. Who also records a login's bytes on a clear connection gets
-SHA1(password) or SHA256(password) out of the two, and logs in with that. The methods:
+None lets its reader log in by itself. Who also records a login's bytes on a clear connection gets
+SHA1(password) or SHA256(password) out of the first two, and logs in with that. The methods:
 https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_authentication_methods.html.
 """
 
 from __future__ import annotations
 
 import re
+import secrets as random
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from hashlib import sha1, sha256
+from hmac import compare_digest
+
+from mysqlproxy.gatekeeper.crypt import Crypt, sha256_form
+from mysqlproxy.protocol import ed25519
 
 NATIVE_PREFIX = "*"
 SHA2_PREFIX = "$caching_sha2_password$"
+ED25519_PREFIX = "$ed25519$"
 
 _NATIVE = re.compile(r"\*([0-9A-Fa-f]{40})", re.ASCII)
 _SHA2 = re.compile(r"\$caching_sha2_password\$([0-9A-Fa-f]{64})", re.ASCII)
+_ED25519 = re.compile(r"\$ed25519\$([0-9A-Za-z+/]{43})", re.ASCII)
 
 
 def sha1_twice(password: bytes) -> bytes:
@@ -43,18 +54,24 @@ def native_verifier(password: str) -> str:
     """The verifier for mysql_native_password, as PASSWORD() of a server prints it.
 
     Raises:
-        ValueError: the password is empty; an empty password has no verifier.
+        ValueError: the password is empty; an empty password has no verifier. So do the others.
     """
     return NATIVE_PREFIX + sha1_twice(_not_empty(password)).hex().upper()
 
 
 def sha2_verifier(password: str) -> str:
-    """The verifier for caching_sha2_password in our own form (see the module).
-
-    Raises:
-        ValueError: the password is empty; an empty password has no verifier.
-    """
+    """The verifier for caching_sha2_password in our own form (see the module)."""
     return SHA2_PREFIX + sha256_twice(_not_empty(password)).hex()
+
+
+def ed25519_verifier(password: str) -> str:
+    """The verifier for client_ed25519: MariaDB's, with a prefix."""
+    return ED25519_PREFIX + b64encode(ed25519.public_key(_not_empty(password))).decode().rstrip("=")
+
+
+def crypt_verifier(password: str) -> str:
+    """The verifier for the methods that show the password: sha256_password, mysql_clear_password."""
+    return sha256_form(_not_empty(password))
 
 
 def _not_empty(password: str) -> bytes:
@@ -71,11 +88,17 @@ class Secret:
         password: the clear password; "" is an account without password.
         sha1_stage2: SHA1(SHA1(password)), enough to check mysql_native_password.
         sha256_stage2: SHA256(SHA256(password)), enough to check the fast path of caching_sha2_password.
+        ed25519_key: the public key, enough to check client_ed25519.
+        crypt: as MySQL keeps it, enough to check a password; then ``learned`` holds sha256_stage2 of it after it was
+            right once, as a server's cache does. Everybody who has the secret shares it.
     """
 
     password: str | None = field(default=None, repr=False)
     sha1_stage2: bytes | None = field(default=None, repr=False)
     sha256_stage2: bytes | None = field(default=None, repr=False)
+    ed25519_key: bytes | None = field(default=None, repr=False)
+    crypt: Crypt | None = field(default=None, repr=False)
+    learned: list[bytes] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
     def from_password(cls, password: str) -> Secret:
@@ -83,11 +106,11 @@ class Secret:
         if not password:
             return cls("")
         raw = password.encode()
-        return cls(password, sha1_twice(raw), sha256_twice(raw))
+        return cls(password, sha1_twice(raw), sha256_twice(raw), ed25519.public_key(raw))
 
     @classmethod
     def from_verifier(cls, text: str) -> Secret:
-        """Reads either form of verifier (see the module).
+        """Reads any form of verifier (see the module).
 
         Raises:
             ValueError: with a sentence that names the forms, and nothing of the text.
@@ -96,11 +119,58 @@ class Secret:
             secret = cls(sha1_stage2=bytes.fromhex(match[1]))
         elif match := _SHA2.fullmatch(text):
             secret = cls(sha256_stage2=bytes.fromhex(match[1]))
+        elif match := _ED25519.fullmatch(text):
+            secret = cls(ed25519_key=b64decode(match[1] + "="))
+        elif crypt := Crypt.parse(text):
+            secret = cls(crypt=crypt)
         else:
             raise ValueError(
-                f"a verifier is {NATIVE_PREFIX} and 40 hexadecimal digits, "
-                f"or {SHA2_PREFIX} and 64 hexadecimal digits"
+                f"a verifier is {NATIVE_PREFIX} and 40 hexadecimal digits, {SHA2_PREFIX} and 64 hexadecimal "
+                f"digits, {ED25519_PREFIX} and 43 base64 characters, or what MySQL keeps ($A$005$..., $5$...)"
             )
         if secret.sha1_stage2 == sha1_twice(b"") or secret.sha256_stage2 == sha256_twice(b""):
             raise ValueError('this is the digest of an empty password; say password = "" if that is meant')
         return secret
+
+    @classmethod
+    def decoy_of(cls, real: Secret) -> Secret:
+        """A secret of the same kind that no password opens: a stranger cannot tell the two apart."""
+        empty = real.password == ""  # any answer proves it wrong at once, as it does of a full secret
+        key = ed25519.public_key(random.token_bytes(20)) if real.ed25519_key is not None else None
+        return cls(
+            sha1_stage2=random.token_bytes(20) if empty or real.sha1_stage2 is not None else None,
+            sha256_stage2=random.token_bytes(32) if empty or real.sha256_stage2 is not None else None,
+            ed25519_key=key,
+            crypt=None if real.crypt is None else Crypt.decoy(real.crypt.rounds),
+        )
+
+    @property
+    def fast_digest(self) -> bytes | None:
+        """What the fast path of caching_sha2_password is checked with; None when nothing is known for it."""
+        return self.learned[0] if self.learned else self.sha256_stage2
+
+    @property
+    def is_slow(self) -> bool:
+        """Checking a password with it takes milliseconds."""
+        return self.crypt is not None
+
+    def matches(self, password: bytes) -> bool:
+        """Whether this is the password. Takes milliseconds where ``is_slow``; may be called in a thread."""
+        if self.crypt is None:
+            return self._matches_digest(password)
+        fast = sha256_twice(password)
+        if self.learned and compare_digest(self.learned[0], fast):
+            return True
+        if not self.crypt.matches(password):
+            return False
+        self.learned[:] = [fast]
+        return True
+
+    def _matches_digest(self, password: bytes) -> bool:
+        if self.sha256_stage2 is not None:
+            return compare_digest(sha256_twice(password), self.sha256_stage2)
+        if self.sha1_stage2 is not None:
+            return compare_digest(sha1_twice(password), self.sha1_stage2)
+        if self.ed25519_key is not None:
+            return compare_digest(ed25519.public_key(password), self.ed25519_key)
+        return self.password == "" and not password

@@ -13,12 +13,13 @@ from typing import Literal
 ServerTls = Literal["preferred", "required", "verify"]
 
 
-def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+def server_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
     """For clients.
 
     Args:
         certificate: PEM, the certificate followed by its chain.
         key: PEM, without a passphrase.
+        client_ca: PEM; a client is asked for a certificate, and may show none or one that these have signed.
 
     Raises:
         OSError: a file cannot be read; ssl.SSLError, which is one: it is no certificate or key, or they do
@@ -28,6 +29,9 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     _harden(context)
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET
+    if client_ca is not None:
+        context.load_verify_locations(client_ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
     _load_chain(context, certificate, key)
     return context
 

@@ -134,9 +134,13 @@ def _refusal(error: Err) -> ServerFault:
     return fault
 
 
-def build_auth_switch(plugin: str, nonce: bytes) -> bytes:
-    """The payload of an AuthSwitchRequest; the nonce is followed by a NUL, as servers send it."""
-    return b"\xfe" + plugin.encode("latin-1", "replace") + b"\0" + nonce + b"\0"
+def build_auth_switch(plugin: str, data: bytes) -> bytes:
+    """The payload of an AuthSwitchRequest.
+
+    Args:
+        data: a nonce of 20 bytes and a NUL, or what else the method has (MariaDB's ed25519: 32 bytes).
+    """
+    return b"\xfe" + plugin.encode("latin-1", "replace") + b"\0" + data
 
 
 def parse_auth_switch(payload: bytes) -> tuple[str, bytes]:

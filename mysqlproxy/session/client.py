@@ -12,9 +12,11 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol, cast
 
+from mysqlproxy.config.schema import Network
 from mysqlproxy.errors import ProxyError
 from mysqlproxy.metrics.counters import Counters
 from mysqlproxy.protocol.framing import PacketReader
+from mysqlproxy.protocol.proxy_header import parse_proxy_header
 
 LOGIN_LIMIT = 1 << 16  # bytes of one packet before login: nobody known needs more
 _LAST_WORDS = 5.0  # seconds a closed client has to take what was written to it
@@ -38,13 +40,21 @@ class Client(asyncio.Protocol):
     Attributes:
         transport: plain, or the TLS layer over it.
         reader: what was received and not yet handled.
-        peer: the address it came from; None for unix sockets.
+        peer: the address it came from, or for which a load balancer connects; None for unix sockets.
+        introduced: set when that is known: at once, but for those who must send a PROXY header first.
         encrypted: the transport is the TLS layer.
         upload: takes all bytes instead of the reader while a LOAD DATA LOCAL runs.
     """
 
-    def __init__(self, make_handler: Callable[[Client], Handler], counters: Counters) -> None:
+    def __init__(
+        self,
+        make_handler: Callable[[Client], Handler],
+        counters: Counters,
+        introducers: Callable[[], tuple[Network, ...]] = tuple,
+    ) -> None:
         self._make_handler = make_handler
+        self._introducers = introducers
+        self.introduced = asyncio.Event()
         self.counters = counters
         self.reader = PacketReader(LOGIN_LIMIT)
         self.transport: asyncio.Transport | None = None
@@ -69,6 +79,8 @@ class Client(asyncio.Protocol):
             sock = transport.get_extra_info("socket")
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if self.peer is None or not any(self.peer in network for network in self._introducers()):
+            self.introduced.set()
         self.handler = self._make_handler(self)
 
     def data_received(self, data: bytes) -> None:
@@ -77,10 +89,26 @@ class Client(asyncio.Protocol):
             self.upload(data)
             return
         self.reader.feed(data)
+        if not self.introduced.is_set():
+            self._read_introduction()
         if not self.handler.busy:
             self.pump()
         if self._enough():
             self._pause(True)
+
+    def _read_introduction(self) -> None:
+        data = self.reader.take_rest()
+        try:
+            found = parse_proxy_header(data)
+        except ProxyError as error:
+            self.handler.client_fault(error)
+            return
+        if found is not None:
+            self.peer = found.peer or self.peer
+            self.introduced.set()
+            data = data[found.size :]
+        if data:
+            self.reader.feed(data)
 
     def _enough(self) -> bool:
         """Whether enough waits. Nothing is ever enough of a command that is not complete and that nobody holds up."""

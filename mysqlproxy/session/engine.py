@@ -81,7 +81,9 @@ class Session:
         services.sessions[self.id] = self
         self.busy = True
         self.gone = False
-        self.login_packets: LoginPackets | None = LoginPackets(client, self)
+        self.login_packets: LoginPackets | None = LoginPackets(
+            client, self, lambda: services.newcomers.spoke(self.id)
+        )
         self.tickets: list[Ticket] = []
         self.account: Account
         self.identity: Identity

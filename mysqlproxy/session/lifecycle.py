@@ -10,7 +10,14 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from mysqlproxy.errors import AccessDenied, PolicyDenied, ProxyError, ServerFault
+from mysqlproxy.errors import (
+    AccessDenied,
+    ClientFault,
+    PolicyDenied,
+    ProxyError,
+    ServerFault,
+    TooManyConnections,
+)
 from mysqlproxy.gatekeeper.login import Accept, LoginDialogue, default_plugin, new_nonce
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.login import Identity
@@ -19,7 +26,7 @@ from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.handshake import ChangeUser, HandshakeResponse, parse_change_user
 from mysqlproxy.protocol.packets import Ok, build_err, build_ok
 from mysqlproxy.routing.route import Stay
-from mysqlproxy.session.login import LoginPackets, authenticate, greet, some_server, too_late
+from mysqlproxy.session.login import LoginPackets, authenticate, channel_of, greet, some_server, too_late
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -27,6 +34,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("mysqlproxy.login")
 
 SHUTDOWN = ServerFault("Server shutdown in progress", errno=1053, sqlstate="08S01")
+_REASONS = {1129: "host_blocked", 1130: "host_not_allowed"}
+_NO_FAILURES = (
+    1159,
+    1862,
+    3118,
+    4151,
+)  # too late; the password was right, but the account is locked or expired
 _MAX_ATTRIBUTE = 256  # characters of a client's program_name that are passed on
 
 
@@ -35,11 +49,15 @@ async def log_in(session: Session) -> None:
     packets, services = session.login_packets, session.services
     assert packets is not None
     try:
-        session.tickets.append(services.admission.connect())
+        services.newcomers.come(session.id, lambda: _make_room(session))
         async with asyncio.timeout(services.config.limits.login_timeout):
-            response, session.capabilities, dialogue, _ = await greet(packets, services, session.id)
+            await packets.client.introduced.wait()
+            peer = packets.client.peer
+            session.tickets.append(services.admission.connect(peer))
+            await asyncio.sleep(services.failures.wait(peer, session.loop.time()))
+            response, session.capabilities, dialogue = await greet(packets, services, session.id)
             session.charset = response.charset
-            accepted = await authenticate(packets, dialogue, response, fresh=False)
+            accepted = await authenticate(packets, services, dialogue, response, fresh=False)
             await _enter(session, accepted, response)
     except TimeoutError:
         _fail(session, too_late(services), "error")
@@ -47,7 +65,7 @@ async def log_in(session: Session) -> None:
         services.counters.denied(error.reason)
         _fail(session, error, "denied", error.reason)
     except PolicyDenied as error:
-        services.counters.denied("too_many_connections")
+        services.counters.denied(_REASONS.get(error.errno, "too_many_connections"))
         _fail(session, error, "denied", str(error))
     except ProxyError as error:
         _fail(session, error, "error", str(error))
@@ -58,11 +76,19 @@ async def log_in(session: Session) -> None:
         _welcome(session, packets)
 
 
+def _make_room(session: Session) -> None:
+    """There are too many that have not logged in, and this one is the first to go."""
+    session.services.counters.denied("too_many_unauthenticated")
+    refuse_and_close(session, TooManyConnections("Too many connections"))
+
+
 def _fail(session: Session, error: ProxyError, result: str, reason: str = "") -> None:
     packets = session.login_packets
     assert packets is not None
     session.services.counters.login(result)
     peer = session.client.peer
+    if isinstance(error, AccessDenied | ClientFault) and error.errno not in _NO_FAILURES:
+        session.services.failures.note(peer, session.loop.time())
     log.warning(
         "login %s from %s: %s",
         result,
@@ -121,6 +147,7 @@ def _welcome(session: Session, packets: LoginPackets) -> None:
     services = session.services
     services.counters.login("ok")
     log.info(
+    services.newcomers.gone(session.id)
         "login of %s from %s",
         session.account.name,
         session.client.peer or "unix socket",
@@ -154,12 +181,11 @@ def change_user(session: Session, raw_payload: bytes) -> None:
 
 async def _change_user(session: Session, request: ChangeUser, packets: LoginPackets) -> None:
     services = session.services
-    secure = session.client.peer is None or session.client.encrypted
     plugin = default_plugin(services.accounts, services.view.mariadb)
-    dialogue = LoginDialogue(services.accounts, new_nonce(), plugin, secure, session.client.peer)
+    dialogue = LoginDialogue(services.accounts, new_nonce(), plugin, channel_of(session.client))
     try:
         async with asyncio.timeout(services.config.limits.login_timeout):
-            accepted = await authenticate(packets, dialogue, request, fresh=True)
+            accepted = await authenticate(packets, services, dialogue, request, fresh=True)
             forget_state(session)
             session.tickets.pop().release()
             session.charset = request.charset or session.charset
@@ -239,6 +265,7 @@ def end(session: Session) -> None:
     services.sessions.pop(session.id, None)
     if not services.sessions:
         services.emptied.set()
+    services.newcomers.gone(session.id)
     for ticket in session.tickets:
         ticket.release()
     if session.task is not None and session.task is not asyncio.current_task():

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
+from collections.abc import Callable
 
 from mysqlproxy.errors import AccessDenied, ClientFault, ProxyError, ServerFault
 from mysqlproxy.gatekeeper.login import (
     FAST_AUTH_OK,
     Accept,
+    Channel,
+    Costly,
     Deny,
     LoginDialogue,
     More,
@@ -41,13 +45,18 @@ log = logging.getLogger("mysqlproxy.login")
 
 UTF8MB4_GENERAL_CI = 45
 _MAX_STEPS = 6
+_DENIAL = 0.02  # seconds from a client's last word to its denial: longer than any check but a queue takes
+_LOCKED = {3118: 4151}  # ER_ACCOUNT_HAS_BEEN_LOCKED of MySQL and of MariaDB
 
 
 class LoginPackets:
     """The client's packets during its login, in sequence; ``packet`` is fed by the session."""
 
-    def __init__(self, client: Client, handler: Handler) -> None:
+    def __init__(
+        self, client: Client, handler: Handler, on_packet: Callable[[], None] = lambda: None
+    ) -> None:
         self.client = client
+        self.on_packet = on_packet
         self.handler = handler
         self.sequence = 0
         self._waiting: asyncio.Future[bytes] | None = None
@@ -75,6 +84,7 @@ class LoginPackets:
         self.handler.busy = False
         self.client.pump()
         raw = await self._waiting
+        self.on_packet()
         if raw[3] != self.sequence & 0xFF:
             raise ClientFault("Got packets out of order", errno=1156, sqlstate="08S01")
         self.sequence += 1
@@ -87,11 +97,11 @@ class LoginPackets:
 
 async def greet(
     packets: LoginPackets, services: Services, connection_id: int
-) -> tuple[HandshakeResponse, int, LoginDialogue, bool]:
+) -> tuple[HandshakeResponse, int, LoginDialogue]:
     """Greeting, TLS when asked for, and the client's answer.
 
     Returns:
-        the answer, the capabilities agreed on, the dialogue to go on with, whether the channel is secure.
+        the answer, the capabilities agreed on, the dialogue to go on with.
 
     Raises:
         ClientFault: it broke the protocol.
@@ -114,28 +124,34 @@ async def greet(
     )
     packets.write(greeting.build())
     payload = await packets.read()
-    secure = client.peer is None  # a unix socket
-    encrypted = False
     if is_ssl_request(payload):
         if services.tls is None:
             raise ClientFault("Bad handshake", errno=1043, sqlstate="08S01")
         asked, _, _ = parse_ssl_request(payload)
         negotiate(offered, asked)
         await start_tls(client, services)
-        secure = encrypted = True
         payload = await packets.read()
     response = parse_handshake_response(payload)
     capabilities = negotiate(offered, response.capabilities) & ~SSL
-    if services.config.tls is not None and services.config.tls.required and not encrypted and client.peer:
+    if (
+        services.config.tls is not None
+        and services.config.tls.required
+        and not client.encrypted
+        and client.peer
+    ):
         raise AccessDenied(
             "Connections using insecure transport are prohibited; use TLS", reason="TLS is required"
         )
-    return (
-        response,
-        capabilities,
-        LoginDialogue(services.accounts, nonce, plugin, secure, client.peer),
-        secure,
-    )
+    return response, capabilities, LoginDialogue(services.accounts, nonce, plugin, channel_of(client))
+
+
+def channel_of(client: Client) -> Channel:
+    """How the client comes."""
+    certificate = None
+    if client.encrypted and client.transport is not None:
+        tls: ssl.SSLObject = client.transport.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True)
+    return Channel(client.peer, client.encrypted or client.peer is None, certificate)
 
 
 async def start_tls(client: Client, services: Services) -> None:
@@ -159,37 +175,57 @@ async def start_tls(client: Client, services: Services) -> None:
 
 
 async def authenticate(
-    packets: LoginPackets, dialogue: LoginDialogue, request: HandshakeResponse | ChangeUser, fresh: bool
+    packets: LoginPackets,
+    services: Services,
+    dialogue: LoginDialogue,
+    request: HandshakeResponse | ChangeUser,
+    fresh: bool,
 ) -> Accept:
     """Steps until somebody is known.
 
     Raises:
-        AccessDenied: 1045/28000, the same for every reason; the log has the reason.
+        AccessDenied: 1045/28000, the same for every reason; the log has the reason. Another number only for who has
+            shown the right password.
     """
+    loop = asyncio.get_running_loop()
+    asked = loop.time()
     step: Step = dialogue.start(request.user, request.plugin, request.auth, fresh=fresh)
     for _ in range(_MAX_STEPS):
+        if isinstance(step, Costly):
+            async with services.costly_logins:
+                step = await asyncio.to_thread(step.run)
         match step:
             case Accept():
                 if step.fast_path:
                     packets.write(build_auth_more(FAST_AUTH_OK))
                 return step
             case Deny():
-                raise denied(packets.client, request.user, bool(request.auth), step.reason)
+                async with services.costly_logins:
+                    # At a moment that does not tell what was found out when.
+                    await asyncio.sleep(asked + _DENIAL - loop.time())
+                raise _error(packets.client, request, step, services.view.mariadb)
             case Switch():
-                packets.write(build_auth_switch(step.plugin, step.nonce))
+                packets.write(build_auth_switch(step.plugin, step.data))
             case More():
                 packets.write(build_auth_more(step.data))
-        step = dialogue.answer(await packets.read())
-    raise denied(packets.client, request.user, bool(request.auth), "the login does not end")
+        answer = await packets.read()
+        asked = loop.time()
+        step = dialogue.answer(answer)
+    raise _error(packets.client, request, Deny("the login does not end"), services.view.mariadb)
 
 
-def denied(client: Client, user: bytes, password: bool, reason: str) -> AccessDenied:
+def _error(
+    client: Client, request: HandshakeResponse | ChangeUser, deny: Deny, mariadb: bool
+) -> AccessDenied:
     """The server's own sentence."""
-    name = user[:80].decode("utf-8", "replace")
+    if deny.message:
+        errno = _LOCKED.get(deny.errno, deny.errno) if mariadb else deny.errno
+        return AccessDenied(deny.message, reason=deny.reason, errno=errno, sqlstate="HY000")
+    name = request.user[:80].decode("utf-8", "replace")
     host = "localhost" if client.peer is None else str(client.peer)
+    password = "YES" if request.auth else "NO"
     return AccessDenied(
-        f"Access denied for user '{name}'@'{host}' (using password: {'YES' if password else 'NO'})",
-        reason=reason,
+        f"Access denied for user '{name}'@'{host}' (using password: {password})", reason=deny.reason
     )
 
 

@@ -17,6 +17,8 @@ from mysqlproxy.cluster.view import ClusterView, is_within
 from mysqlproxy.config.schema import Config
 from mysqlproxy.gatekeeper.accounts import Accounts
 from mysqlproxy.gatekeeper.admission import Admission
+from mysqlproxy.gatekeeper.failures import Failures
+from mysqlproxy.gatekeeper.newcomers import Newcomers
 from mysqlproxy.metrics.counters import Counters
 from mysqlproxy.net.tasks import Tasks
 from mysqlproxy.pool.manager_position import ManagerPosition
@@ -33,6 +35,7 @@ log = logging.getLogger("mysqlproxy.session")
 FIRST_ID = 1 << 31  # below are the servers' own thread ids
 _LAST_ID = (1 << 32) - 1
 
+COSTLY_LOGINS = 4  # at a time; others wait their turn within login_timeout
 
 @dataclass(slots=True)
 class Services:
@@ -46,6 +49,7 @@ class Services:
         view_changed: set, and replaced by a new one, with each new view.
         emptied: set whenever the last session ends.
         draining: the daemon is going down: sessions end as soon as they may.
+        costly_logins: taken by logins that cost milliseconds, and by those that fail.
     """
 
     config: Config
@@ -57,6 +61,8 @@ class Services:
     accounts: Accounts
     admission: Admission
     balance: Balance
+    failures: Failures
+    newcomers: Newcomers
     tasks: Tasks
     manager_position: ManagerPosition
     position: Position = field(default_factory=Position)
@@ -70,6 +76,7 @@ class Services:
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
     last_id: int = FIRST_ID - 1
 
+    costly_logins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COSTLY_LOGINS))
     def see(self, view: ClusterView) -> None:
         """A new view: sessions route by it from now on, and who waits for one looks again."""
         before, self.view = self.view.by_name, view

@@ -14,7 +14,9 @@ import threading
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
+import mysql.connector
 import pymysql
 import pytest
 
@@ -24,13 +26,22 @@ from mysqlproxy.gatekeeper.login import (
     NATIVE,
     SHA2,
     Accept,
+    Channel,
+    Costly,
     Deny,
     LoginDialogue,
     More,
     Switch,
     new_nonce,
 )
-from mysqlproxy.gatekeeper.secrets import Secret, native_verifier, sha2_verifier
+from mysqlproxy.gatekeeper.methods import CLEAR, ED25519, SHA256
+from mysqlproxy.gatekeeper.secrets import (
+    Secret,
+    crypt_verifier,
+    ed25519_verifier,
+    native_verifier,
+    sha2_verifier,
+)
 from mysqlproxy.net.tls import server_context
 from mysqlproxy.protocol import capabilities as flags
 from mysqlproxy.protocol.commands import Command
@@ -50,6 +61,8 @@ PASSWORD = "s3cret"
 FULL = Secret.from_password(PASSWORD)
 NATIVE_ONLY = Secret.from_verifier(native_verifier(PASSWORD))
 SHA2_ONLY = Secret.from_verifier(sha2_verifier(PASSWORD))
+ED25519_ONLY = Secret.from_verifier(ed25519_verifier(PASSWORD))
+CRYPT_ONLY = Secret.from_verifier(crypt_verifier(PASSWORD))
 SECRETS = {"password": FULL, "native verifier": NATIVE_ONLY, "sha2 verifier": SHA2_ONLY}
 
 BASE = (
@@ -62,13 +75,21 @@ class Door:
     """Takes one client after the other; ``seen`` is what happened to each: "accepted" or why not."""
 
     def __init__(
-        self, listener: socket.socket, offered: str, secret: Secret, tls: ssl.SSLContext | None
+        self,
+        listener: socket.socket,
+        offered: str,
+        secret: Secret,
+        tls: ssl.SSLContext | None,
+        methods: tuple[str, ...] = (),
     ) -> None:
         self.seen: list[str] = []
         self.steps: list[str] = []
         self._listener = listener
         self._offered = offered
-        self._accounts = Accounts([Account("app", (secret,), server_user="app")])
+        stored = PASSWORD if methods == (ED25519,) else None
+        self._accounts = Accounts(
+            [Account("app", (secret,), server_user="app", server_password=stored, methods=methods)]
+        )
         self._tls = tls
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -107,12 +128,15 @@ class Door:
             payload = wire.read()
         response = parse_handshake_response(payload)
         peer = None if unix else ip_address("127.0.0.1")
-        login = LoginDialogue(self._accounts, nonce, self._offered, secure, peer)
+        login = LoginDialogue(self._accounts, nonce, self._offered, Channel(peer, secure))
         step = login.start(response.user, response.plugin, response.auth)
-        while isinstance(step, (Switch, More)):
+        while isinstance(step, (Switch, More, Costly)):
+            if isinstance(step, Costly):
+                step = step.run()
+                continue
             if isinstance(step, Switch):
                 self.steps.append(f"switch:{step.plugin}")
-                wire.write(build_auth_switch(step.plugin, step.nonce))
+                wire.write(build_auth_switch(step.plugin, step.data))
             else:
                 self.steps.append(f"more:{step.data[:1].hex()}")
                 wire.write(build_auth_more(step.data))
@@ -155,9 +179,14 @@ class Place:
             self.port = self.listener.getsockname()[1]
         self.doors: list[Door] = []
 
-    def door(self, offered: str, secret: Secret) -> Door:
-        self.doors.append(Door(self.listener, offered, secret, self.tls))
+    def door(self, offered: str, secret: Secret, methods: tuple[str, ...] = ()) -> Door:
+        self.doors.append(Door(self.listener, offered, secret, self.tls, methods))
         return self.doors[-1]
+
+    def options(self) -> dict[str, Any]:
+        if self.way == "unix":
+            return {"unix_socket": self.path}
+        return {"host": "127.0.0.1", "port": self.port}
 
     def arguments(self) -> list[str]:
         if self.way == "unix":
@@ -200,10 +229,10 @@ def test_mariadb_client(place: Place, offered: str, secret: Secret) -> None:
     door = place.door(offered, secret)
     options = place.arguments() + (["--ssl"] if place.tls else [])
     outcomes = [run(program, *options, password=password) for password in (PASSWORD, "wrong")]
-    if place.way == "tcp" and offered == SHA2 and secret is NATIVE_ONLY:
+    if place.way == "tcp" and (secret is SHA2_ONLY or (offered == SHA2 and secret is NATIVE_ONLY)):
         # Asked for the password without TLS, this client sends it in clear: a server, too, turns it away.
         assert [status for status, _ in outcomes] == [1, 1]
-        assert all("encrypted with our key" in reason for reason in door.seen)
+        assert "encrypted with our key" in door.seen[0]
         return
     check(door, outcomes)
 
@@ -241,3 +270,77 @@ def test_the_fast_path_is_taken_where_it_can(place: Place) -> None:
     mode = "REQUIRED" if place.tls else "DISABLED"
     assert run(program, *place.arguments(), f"--ssl-mode={mode}")[0] == 0
     assert door.steps == ["fast"]
+
+
+# --- the other methods: the account has nothing else, so the client is switched to it -------------------------------
+
+OTHERS = {"password": FULL, "ed25519 verifier": ED25519_ONLY, "crypt verifier": CRYPT_ONLY}
+
+
+def each(**ways: str) -> pytest.MarkDecorator:
+    """Every way that is named, by method, with every secret that the method can check."""
+    found = {
+        f"{way}-{method}-{name}": (way, method, secret)
+        for method, names in ways.items()
+        for way in names.split()
+        for name, secret in OTHERS.items()
+        if method != ED25519 or secret is not CRYPT_ONLY
+    }
+    return pytest.mark.parametrize(
+        ("place", "method", "secret"), found.values(), ids=found.keys(), indirect=["place"]
+    )
+
+
+# Without TLS this client wants the server's key in a file.
+@each(client_ed25519="tcp tls unix", sha256_password="tls", mysql_clear_password="tls unix")
+def test_mariadb_client_is_switched(place: Place, method: str, secret: Secret) -> None:
+    door = place.door(NATIVE, secret, (method,))
+    options = place.arguments() + (["--ssl"] if place.tls else [])
+    check(door, [run("mariadb", *options, password=password) for password in (PASSWORD, "wrong")])
+    assert f"switch:{method}" in door.steps
+
+
+@each(sha256_password="tcp tls unix", mysql_clear_password="tls unix")
+def test_mysql_9_client_is_switched(place: Place, method: str, secret: Secret) -> None:
+    program = str(find_mysql() / "bin/mysql")
+    door = place.door(SHA2, secret, (method,))
+    options = [*place.arguments(), f"--ssl-mode={'REQUIRED' if place.tls else 'DISABLED'}"]
+    options.append("--enable-cleartext-plugin" if method == CLEAR else "--get-server-public-key")
+    check(door, [run(program, *options, password=password) for password in (PASSWORD, "wrong")])
+    assert f"switch:{method}" in door.steps
+
+
+@each(client_ed25519="tcp tls unix", sha256_password="tcp tls unix", mysql_clear_password="tls unix")
+def test_pymysql_is_switched(place: Place, method: str, secret: Secret) -> None:
+    door = place.door(NATIVE, secret, (method,))
+    options = place.options()
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    options |= {"ssl": context} if place.tls else {"ssl_disabled": True}
+    pymysql.connect(user="app", password=PASSWORD, **options).close()
+    with pytest.raises(pymysql.err.OperationalError) as caught:
+        pymysql.connect(user="app", password="wrong", **options)
+    assert caught.value.args[0] == 1045
+    assert door.seen == ["accepted", "wrong password"]
+
+
+# It does both over TLS only.
+@each(sha256_password="tls", mysql_clear_password="tls")
+def test_mysql_connector_is_switched(place: Place, method: str, secret: Secret) -> None:
+    door = place.door(SHA2, secret, (method,))
+    options = {**place.options(), "use_pure": True}
+    mysql.connector.connect(user="app", password=PASSWORD, **options).close()
+    with pytest.raises(mysql.connector.Error) as caught:
+        mysql.connector.connect(user="app", password="wrong", **options)
+    assert caught.value.errno == 1045
+    assert door.seen == ["accepted", "wrong password"]
+
+
+def test_no_client_is_asked_for_a_clear_password_without_tls(tmp_path: Path, tls: ssl.SSLContext) -> None:
+    place = Place("tcp", tmp_path, tls)
+    door = place.door(NATIVE, FULL, (CLEAR,))
+    program = str(find_mysql() / "bin/mysql")
+    status, errors = run(program, *place.arguments(), "--ssl-mode=DISABLED", "--enable-cleartext-plugin")
+    assert status == 1 and "1045" in errors
+    assert not door.steps and "use TLS" in door.seen[0]
+    door.close()

@@ -65,7 +65,7 @@ def test_check_prints_every_fault(config: Path, capsys: pytest.CaptureFixture[st
     assert all(line.startswith(f"{config}: ") for line in lines)
     assert "listen.processes: only 1 process is supported in this version; write 1" in lines[0]
     assert "servers[worker2].address: 127.0.0.1:1 is the address of manager, too" in lines[1]
-    assert "users[app].verifier: a verifier is * and 40 hexadecimal digits, or" in lines[2]
+    assert "users[app].verifier: a verifier is * and 40 hexadecimal digits, $" in lines[2]
 
 
 def test_check_of_what_is_no_configuration(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,8 @@ from mysqlproxy.config.schema import (
     Secret as ConfiguredSecret,
 )
 from mysqlproxy.errors import ConfigFault, PolicyDenied, TooManyConnections
-from mysqlproxy.gatekeeper.accounts import Account, Accounts
-from mysqlproxy.gatekeeper.admission import Admission, allowed
+from mysqlproxy.gatekeeper.accounts import Account, Accounts, allowed
+from mysqlproxy.gatekeeper.admission import Admission
 from mysqlproxy.gatekeeper.secrets import Secret, native_verifier, sha2_verifier
 
 
@@ -133,7 +133,7 @@ def test_every_fault_of_every_user_is_told() -> None:
 )
 def test_allow_from(peer: str | None, networks: list[str], expected: bool) -> None:
     who = account(allow_from=tuple(ip_network(network) for network in networks))
-    assert allowed(who, None if peer is None else ip_address(peer)) is expected
+    assert allowed(who.allow_from, None if peer is None else ip_address(peer)) is expected
 
 
 def test_the_limit_of_all_connections() -> None:

@@ -285,7 +285,7 @@ def test_an_ssl_request_carries_extended_flags() -> None:
 def test_mariadbs_auth_switch() -> None:
     plugin, nonce = parse_auth_switch(captured.MARIADB_AUTH_SWITCH)
     assert (plugin, nonce) == ("mysql_native_password", b"(.Kpqh6qWA!|o8j->2~G")
-    assert build_auth_switch(plugin, nonce) == captured.MARIADB_AUTH_SWITCH
+    assert build_auth_switch(plugin, nonce + b"\0") == captured.MARIADB_AUTH_SWITCH
 
 
 def test_random_data_that_ends_in_zero_is_left_alone() -> None:
