@@ -16,6 +16,7 @@ from mysqlproxy.demo.local import LocalCluster
 from tests.conftest import Factory
 from tests.support.mysql import MysqlPair
 from tests.support.raw import RawClient, proxied
+from tests.support.sessions import mysql_pair_config
 from tests.support.waiting import eventually
 
 Proxy = Callable[..., Daemon]
@@ -107,7 +108,7 @@ def test_workers_that_were_reset_too_take_reads_again(table: LocalCluster, proxy
 def test_mysqls_reset_is_seen_by_the_next_write(mysql97: MysqlPair, daemons: Factory, free_port: Any) -> None:
     mysql97.source.query("CREATE TABLE app.t (a INT PRIMARY KEY)")
     mysql97.wait_in_sync()
-    daemon = daemons.start(mysql97_config(mysql97, free_port, monitor=BLIND))
+    daemon = daemons.start(mysql_pair_config(mysql97, free_port, routing=ROUTING, monitor=BLIND))
     try:
         with proxied(daemon) as client:
             write(client, 1)
@@ -122,18 +123,3 @@ def test_mysqls_reset_is_seen_by_the_next_write(mysql97: MysqlPair, daemons: Fac
         mysql97.replica.query("RESET REPLICA")
         mysql97.replica.query("START REPLICA")
         mysql97.wait_in_sync()
-
-
-def mysql97_config(pair: MysqlPair, free_port: Any, **sections: Any) -> dict[str, Any]:
-    servers = [
-        {"name": server.name, "address": server.address, "role": role}
-        for server, role in zip(pair.servers, ("manager", "worker"), strict=True)
-    ]
-    return {
-        "listen": {"mysql": [f"127.0.0.1:{free_port()}"], "http": f"127.0.0.1:{free_port()}"},
-        "servers": servers,
-        "users": [{"name": "app", "password": pair.passwords["app"]}],
-        "routing": ROUTING,
-        **sections,
-        "monitor": {"user": "monitor", "password": pair.passwords["monitor"]} | sections.get("monitor", {}),
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.demo.server import LocalServer
 from tests.conftest import Factory, merge
+from tests.support.mysql import MysqlPair
 from tests.support.waiting import eventually
 
 
@@ -76,6 +77,22 @@ def standing(cluster: LocalCluster, **sections: Any) -> Iterator[Daemon]:
     finally:
         factory.kill()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def mysql_pair_config(pair: MysqlPair, free_port: Callable[[], int], **sections: Any) -> dict[str, Any]:
+    """A whole configuration in front of the pair; ``monitor`` is merged with the account."""
+    servers = [
+        {"name": server.name, "address": server.address, "role": role}
+        for server, role in zip(pair.servers, ("manager", "worker"), strict=True)
+    ]
+    monitor = {"user": "monitor", "password": pair.passwords["monitor"], "interval": 0.25}
+    return {
+        "listen": {"mysql": [f"127.0.0.1:{free_port()}"], "http": f"127.0.0.1:{free_port()}"},
+        "servers": servers,
+        "users": [{"name": "app", "password": pair.passwords["app"]}],
+        **sections,
+        "monitor": monitor | sections.get("monitor", {}),
+    }
 
 
 def all_left(daemon: Daemon) -> None:
