@@ -118,6 +118,7 @@ class Site:
         """Start what the targets with these names need."""
         backend = self._backend()
         self._progress("filling the tables")
+        tables.refuse_existing(backend.manager)
         if self._config is not None:  # a local cluster goes with its tables
             self._stack.callback(self._drop, backend)
         tables.create(backend, self.sysbench, lambda: self.cancelled)

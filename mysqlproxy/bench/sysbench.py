@@ -105,10 +105,6 @@ class Sysbench:
         """Make sysbench's tables; the same errors as ``run``."""
         self._call(login, "oltp_read_write", [f"--tables={tables}", f"--table_size={size}"], "prepare")
 
-    def cleanup(self, login: Login, tables: int) -> None:
-        """Drop them."""
-        self._call(login, "oltp_read_write", [f"--tables={tables}"], "cleanup")
-
     def _call(
         self,
         login: Login,

@@ -20,7 +20,7 @@ from mysqlproxy.bench.sysbench import Login, Sysbench
 SYNC_SECONDS = 60.0
 
 
-def connect(login: Login, **options: Any) -> pymysql.Connection[Any]:
+def connect(login: Login) -> pymysql.Connection[Any]:
     """A PyMySQL connection, autocommit on."""
     return pymysql.connect(
         host=login.host,
@@ -30,26 +30,31 @@ def connect(login: Login, **options: Any) -> pymysql.Connection[Any]:
         database=login.schema,
         autocommit=True,
         connect_timeout=10,
-        **{"ssl_disabled": True, **options},
+        ssl_disabled=True,
     )
+
+
+def refuse_existing(manager: Login) -> None:
+    """BenchError when a table of these names is there already: it is somebody's, and must not be dropped."""
+    with connect(manager) as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW TABLES")
+        there = {row[0] for row in cursor.fetchall()} & set(_names())
+    if there:
+        raise BenchError(
+            f"{manager.schema} has {', '.join(sorted(there))} already; drop what an earlier benchmark left, or "
+            "name another schema with --schema"
+        )
 
 
 def create(backend: Backend, sysbench: Sysbench, cancelled: Callable[[], bool]) -> None:
     """Make them at the manager and wait until every worker has them.
 
     Raises:
-        BenchError: one is there already, or a worker does not follow.
+        BenchError: a worker does not follow.
         Interrupted: ``cancelled`` said so.
     """
+    sysbench.prepare(backend.manager, TABLES, TABLE_SIZE)
     with connect(backend.manager) as connection, connection.cursor() as cursor:
-        cursor.execute("SHOW TABLES")
-        there = {row[0] for row in cursor.fetchall()} & set(_names())
-        if there:
-            raise BenchError(
-                f"{backend.manager.schema} has {', '.join(sorted(there))} already; drop what an earlier "
-                "benchmark left, or name another schema with --schema"
-            )
-        sysbench.prepare(backend.manager, TABLES, TABLE_SIZE)
         columns = ", ".join(f"c{n} INT NOT NULL" for n in range(WIDE_COLUMNS))
         cursor.execute(f"CREATE TABLE {WIDE_TABLE} ({columns})")
         values = ", ".join(map(str, range(WIDE_COLUMNS)))

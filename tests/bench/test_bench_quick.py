@@ -187,6 +187,20 @@ def test_the_servers_of_a_configuration_and_another_proxy(
     assert bench.left() == []
 
 
+def test_a_table_that_was_there_stays(
+    cluster: LocalCluster, run: Callable[..., Bench], tmp_path: Path
+) -> None:
+    cluster.manager.query("CREATE TABLE sbtest2 (id INT)", schema="app")
+    file = tmp_path / "mysqlproxy.toml"
+    file.touch(mode=0o600)
+    file.write_text(toml.dumps(cluster_config(cluster, 6033, 9104)))
+    bench = run("--config", str(file), "--schema", "app", "--quick")
+    assert bench.end() == 1, bench.output
+    assert "mysqlproxy bench: app has sbtest2 already; drop what an earlier benchmark left" in bench.output
+    assert [list(row.values()) for row in cluster.manager.query("SHOW TABLES", schema="app")] == [["sbtest2"]]
+    assert bench.left() == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
