@@ -27,6 +27,7 @@ from mysqlproxy.gatekeeper.admission import Admission
 from mysqlproxy.gatekeeper.failures import Failures
 from mysqlproxy.gatekeeper.newcomers import Newcomers
 from mysqlproxy.gatekeeper.rsa import login_key
+from mysqlproxy.gatekeeper.rules.load import load_firewall
 from mysqlproxy.metrics.collector import Sources, registry
 from mysqlproxy.metrics.counters import Counters
 from mysqlproxy.net.listen import Listeners
@@ -81,6 +82,7 @@ class Daemon:
     async def run(self) -> None:
         config = self.config
         accounts, tls = _admission_of(config)
+        firewall = load_firewall(config)
         counters = Counters()
         self.pools = Pools(self._server_failed, counters.waited, counters.waited_in_vain)
         self.pools.configure(config)
@@ -101,6 +103,7 @@ class Daemon:
             tasks=self.tasks,
             manager_position=ManagerPosition(self.pools, _own_identity(config), self.tasks),
             tls=tls,
+            firewall=firewall,
         )
         self._monitor_password = resolve_secret(config.monitor.password)
         self.monitor = Monitor(
@@ -211,11 +214,11 @@ class Daemon:
     async def _reload(self) -> None:
         """Take over the configuration as it is now, whole or not at all. No client is dropped for it.
 
-        At once, for everybody: [limits], [log], [monitor], [listen] mysql, consistency_wait, and the servers: a new
-        one is used as soon as it is up, one that went is drained. At the next login: accounts (passwords,
-        strategies, limits; also those they take from [routing]) and [tls]; who is logged in stays, also when the
-        account was removed, until then or COM_CHANGE_USER. Certificates and secrets in files are read anew, and
-        count for new connections. Only [listen] http needs a restart.
+        At once, for everybody: rules and learned statements, [limits], [log], [monitor], [listen] mysql,
+        consistency_wait, and the servers: a new one is used as soon as it is up, one that went is drained. At the
+        next login: accounts (passwords, strategies, limits; also those they take from [routing]) and [tls]; who is
+        logged in stays, also when the account was removed, until then or COM_CHANGE_USER. Certificates and secrets
+        in files are read anew, and count for new connections. Only [listen] http needs a restart.
         """
         async with self._reloading:
             if self.services.draining:
@@ -224,6 +227,7 @@ class Daemon:
             try:
                 config = load(self.path)
                 accounts, tls = _admission_of(config)
+                firewall = load_firewall(config)
                 password = resolve_secret(config.monitor.password)
                 if config.listen.http != self.config.listen.http:
                     raise ConfigFault([f"{self.path}: listen.http: changes need a restart"])
@@ -236,6 +240,8 @@ class Daemon:
             services = self.services
             self.config = services.config = config
             services.accounts, services.tls = accounts, tls
+            services.firewall = firewall
+            services.classifier.clear()  # what the old rules found out is kept with the verdicts
             services.admission.reconfigure(config.limits)
             services.manager_position.identity = _own_identity(config)
             logs.set_up(config.log)

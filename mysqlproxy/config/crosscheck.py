@@ -11,11 +11,12 @@ import resource
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mysqlproxy.config.addresses import Address, parse_address, parse_listen
 from mysqlproxy.config.certificates import chain_fault, trust_fault
-from mysqlproxy.config.schema import Config, Secret, SecretFrom, Strategy
+from mysqlproxy.config.schema import Config, Secret, SecretFrom, Strategy, User
 from mysqlproxy.config.secrets import exposed, resolve_secret
 from mysqlproxy.errors import ConfigFault
 
@@ -49,8 +50,6 @@ def crosscheck(config: Config, file: Path) -> Findings:
 def _unsupported(config: Config, found: Findings) -> None:
     if config.listen.processes != 1:
         found.fault("listen.processes", "only 1 process is supported in this version; write 1")
-    if config.routing.rules:
-        found.fault("routing.rules", "rules files are not supported in this version; leave the key out")
 
 
 def _listeners(config: Config, found: Findings) -> None:
@@ -86,6 +85,9 @@ def _tls(config: Config, found: Findings) -> None:
         found.fault(f"tls.{fault[0]}", fault[1])
     if config.tls is not None and (warning := exposed(config.tls.key)):
         found.warn("tls.key", warning)
+    if config.tls is not None and config.tls.client_ca is not None:
+        if fault_of_ca := trust_fault(config.tls.client_ca):
+            found.fault("tls.client_ca", fault_of_ca)
 
 
 def _open_files(config: Config, found: Findings) -> None:
@@ -157,16 +159,64 @@ def _strategies(config: Config, found: Findings) -> None:
 def _users(config: Config, found: Findings) -> None:
     for name in _repeated(user.name for user in config.users):
         found.fault(f"users[{name}].name", "is given twice; names are unique")
-    if not config.users:
+    if not config.users and config.accounts.from_ == "configuration":
         found.warn("users", "there is none, so nobody can log in; add [[users]]")
     for user in config.users:
         key = f"users[{user.name}]"
-        if user.password is None and user.verifier is None:
+        if not _passwords(user) and not _verifiers(user) and user.certificate is None:
             found.fault(key, "has neither password nor verifier; add one of them")
         if user.password is not None and user.verifier is not None:
             found.fault(key, "has both password and verifier; leave one of them out")
         if user.verifier is not None and (sentence := verifier_fault(user.verifier)):
             found.fault(f"{key}.verifier", sentence)
+        for verifier in user.verifiers:
+            if sentence := verifier_fault(verifier):
+                found.fault(f"{key}.verifiers", sentence)
+        _ways_in(config, user, found)
+        _way_on(user, found)
+
+
+def _ways_in(config: Config, user: User, found: Findings) -> None:
+    """What keeps everybody from logging in to an account."""
+    key = f"users[{user.name}]"
+    tls = config.tls is not None
+    secure = tls or any(address.startswith("unix:") for address in config.listen.mysql)
+    if user.certificate is not None and (config.tls is None or config.tls.client_ca is None):
+        found.fault(f"{key}.certificate", "needs tls.client_ca, so that clients are asked for one; add it")
+    if user.tls_required and not secure:
+        found.fault(f"{key}.tls_required", "needs the section [tls]; add it")
+    if user.methods == ("mysql_clear_password",) and not secure:
+        found.fault(f"{key}.methods", "mysql_clear_password is for TLS and unix sockets only; add [tls]")
+    if user.expires is not None and user.expires <= datetime.now(UTC):
+        found.warn(
+            f"{key}.expires", "is past, so nobody can log in to it; set another date or remove the account"
+        )
+
+
+def _way_on(user: User, found: Findings) -> None:
+    """What keeps those who have logged in from the servers: no password is stored, and their login shows none."""
+    key = f"users[{user.name}]"
+    if _passwords(user) or user.server_password is not None:
+        return
+    if not _verifiers(user):
+        if user.certificate is not None:
+            found.warn(
+                key, "logs in to the servers with an empty password; give server_password if it has one there"
+            )
+    elif user.methods == ("client_ed25519",):
+        found.fault(
+            f"{key}.methods",
+            "client_ed25519 shows nothing that a server would take, and no password is stored: nobody gets to "
+            "the servers; add server_password, or another method",
+        )
+
+
+def _passwords(user: User) -> list[Secret]:
+    return [*([] if user.password is None else [user.password]), *user.passwords]
+
+
+def _verifiers(user: User) -> list[str]:
+    return [*([] if user.verifier is None else [user.verifier]), *user.verifiers]
 
 
 def verifier_fault(verifier: str) -> str:
@@ -184,6 +234,7 @@ def _secrets(config: Config, found: Findings) -> None:
     secrets: list[tuple[str, Secret | None]] = [("monitor.password", config.monitor.password)]
     for user in config.users:
         secrets.append((f"users[{user.name}].password", user.password))
+        secrets += [(f"users[{user.name}].passwords", password) for password in user.passwords]
         secrets.append((f"users[{user.name}].server_password", user.server_password))
     for key, secret in secrets:
         if secret is None:

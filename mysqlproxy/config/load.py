@@ -159,7 +159,12 @@ def _absolute(config: Config, base: Path) -> Config:
         return old.model_copy(update={"address": socket(old.address), **paths})
 
     def user(old: User) -> User:
-        update = {"password": secret(old.password), "server_password": secret(old.server_password)}
+        update = {
+            "password": secret(old.password),
+            "passwords": tuple(map(secret, old.passwords)),
+            "server_password": secret(old.server_password),
+            "statements_file": path(old.statements_file),
+        }
         return old.model_copy(update=update)
 
     tls = config.tls

@@ -214,6 +214,8 @@ class AccountSource(Section):
     tls_required: bool = False
     expires: Moment = None
     locked: bool = False
+    statements: Literal["any", "learn", "enforce"] = "any"  # learn: add their digests to statements_file
+    statements_file: Path | None = None
     statement_timeout: Seconds | None = None
     transaction_timeout: Seconds | None = None
     idle_transaction_timeout: Seconds | None = None

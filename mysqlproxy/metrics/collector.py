@@ -21,7 +21,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector as _Collector
 
-from mysqlproxy.metrics.counters import BOUNDS, Counters
+from mysqlproxy.metrics.counters import BOUNDS, Counters, LabelledTuple
 
 STATES: Final = ("used", "idle", "connecting")
 _LE: Final = [repr(bound) for bound in BOUNDS] + ["+Inf"]
@@ -150,6 +150,20 @@ def _counters(counters: Counters) -> Iterator[Metric]:
         family = _counter(name, text, label)
         for value, amount in sorted(counter.values.items()):
             family.add_metric([value], amount)
+        yield family
+    several: tuple[tuple[str, str, tuple[str, ...], LabelledTuple], ...] = (
+        (
+            "denied_statements",
+            "Statements that a rule refused.",
+            ("account", "rule", "reason"),
+            counters.statement_denials,
+        ),
+        ("rules_applied", "Statements that met a rule of another kind.", ("rule", "action"), counters.rules),
+    )
+    for name, text, names, counts in several:
+        family = _counter(name, text, *names)
+        for values, amount in sorted(counts.values.items()):
+            family.add_metric(list(values), amount)
         yield family
     moved = _counter("bytes", "Bytes from (received) and to (sent) clients.", "direction")
     moved.add_metric(["received"], counters.bytes_in)

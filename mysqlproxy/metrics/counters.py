@@ -63,6 +63,21 @@ class Labelled:
         values[label] = values.get(label, 0) + amount
 
 
+class LabelledTuple:
+    """A counter with several labels, bounded in the number of their combinations."""
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, ...], int] = {}
+
+    def add(self, *labels: str) -> None:
+        values = self.values
+        if labels not in values and len(values) >= MAX_LABELS:
+            labels = ("other",) * len(labels)
+        values[labels] = values.get(labels, 0) + 1
+
+
 class Gauge(NamedTuple):
     """One sample of a gauge registered by another part; ``name`` without the prefix ``mysqlproxy_``."""
 
@@ -87,6 +102,8 @@ class Counters:
         self.pool_wait_seconds = 0.0
         self.pool_timeouts = 0
         self.denials = Labelled()
+        self.statement_denials = LabelledTuple()
+        self.rules = LabelledTuple()
         self.logins = Labelled("ok", "denied", "error")
         self.manager_reads = Labelled()
         self.kills = Labelled()
@@ -111,6 +128,15 @@ class Counters:
     def denied(self, reason: str) -> None:
         """A login, a statement or a connection was refused by policy."""
         self.denials.add(reason)
+
+    def statement_denied(self, account: str, rule: str, reason: str) -> None:
+        """A rule has refused a statement of this account."""
+        self.denials.add("statement")
+        self.statement_denials.add(account, rule, reason)
+
+    def rule_applied(self, rule: str, action: str) -> None:
+        """A statement met a rule that routes, limits or logs, or one that let it pass with a notice (``noticed``)."""
+        self.rules.add(rule, action)
 
     def login(self, result: str) -> None:
         """``ok``, ``denied`` or ``error``."""

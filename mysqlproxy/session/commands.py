@@ -18,6 +18,7 @@ from mysqlproxy.protocol.commands import Command, statement_offset
 from mysqlproxy.protocol.framing import HEADER, MAX_PAYLOAD, frame, payload_of
 from mysqlproxy.protocol.prepared import cursor_requested, parameter_types, statement_id
 from mysqlproxy.session import hinting, kill, lifecycle, transfer
+from mysqlproxy.session.admit import admit
 from mysqlproxy.session.prepared import Prepared
 from mysqlproxy.session.request import INIT_DB, MANAGER_COMMAND, Request
 from mysqlproxy.sql.hints import MARK, WITHIN, Hint
@@ -70,8 +71,6 @@ def _query(session: Session, raw: bytes) -> None:
     raw, hint, verdict = _classify(session, raw, Command.QUERY)
     if verdict.kill is not None and verdict.kill.id is None and verdict.connection_ids:
         raw, _, verdict = _classify(session, raw, Command.QUERY)  # KILL CONNECTION_ID(), now with its number
-    if _kills_here(session, verdict):
-        return
     request = Request(Command.QUERY, raw, response.QUERY, verdict, monotonic())
     request.hint = hint
     _start(session, request)
@@ -86,6 +85,19 @@ def _kills_here(session: Session, verdict: Verdict) -> bool:
 
 
 def _start(session: Session, request: Request) -> None:
+    """Begin a request, if the firewall lets it."""
+    if not session.services.firewall.active or admit(session, request, _go_on):
+        _go_on(session, request)
+
+
+def _go_on(session: Session, request: Request) -> None:
+    prepared = request.prepared
+    if request.code != Command.STMT_PREPARE:
+        if request.verdict.kill is not None and _kills_here(session, request.verdict):
+            return
+        # Executing a statement again closes its cursor, wherever that is; it need not run there again.
+        if prepared is not None and any(prepared.id in one.cursors for one in session.held.values()):
+            transfer.forget(session, prepared)
     request.retained = len(request.raw) <= session.services.config.limits.retain_request
     session.start(request)
 
@@ -162,8 +174,6 @@ def _execute(session: Session, raw: bytes) -> None:
         refused = prepared.refused
         prepared.reset()
         raise refused
-    if _kills_here(session, prepared.verdict):
-        return
     payload = raw[HEADER:] if len(raw) <= MAX_PAYLOAD else payload_of(raw)
     types = parameter_types(payload, prepared.parameters, session.capabilities)
     if types is not None:
@@ -189,9 +199,6 @@ def _judge_anew(session: Session, prepared: Prepared) -> None:
 
 
 def _send_to_prepared(session: Session, prepared: Prepared, request: Request) -> None:
-    """Executing a statement again closes its cursor, wherever that is; it need not run there again."""
-    if any(prepared.id in connection.cursors for connection in session.held.values()):
-        transfer.forget(session, prepared)
     request.prepared = prepared
     request.hint = prepared.hint
     _start(session, request)

@@ -31,6 +31,7 @@ from mysqlproxy.protocol.packets import Ok, build_eof, build_err, build_ok
 from mysqlproxy.routing.route import Stay, Why, route, unless_it_writes
 from mysqlproxy.routing.strategies import not_taken
 from mysqlproxy.session import commands, faults, freshness, lifecycle, settle, transfer, upload
+from mysqlproxy.session.admit import Admitted
 from mysqlproxy.session.client import Client
 from mysqlproxy.session.context import sql_context
 from mysqlproxy.session.login import LoginPackets
@@ -54,6 +55,7 @@ class Session:
         busy: something is under way: the next packet waits in the client's reader.
         login_packets: where packets go until the login has ended; None after.
         held: server name -> the connection this session has there.
+        admitted: what the firewall knows of it.
         active: the connection that runs the current statement, or None.
         request: the current command, or None.
         why: the reason of the current route.
@@ -67,7 +69,7 @@ class Session:
     """
 
     __slots__ = (
-        "account", "active", "barred", "busy", "capabilities", "cells", "charset", "client", "consistency",
+        "account", "active", "admitted", "barred", "busy", "capabilities", "cells", "charset", "client", "consistency",
         "context", "gone", "held", "id", "identity", "login_packets", "login_schema", "loop", "position",
         "prepared", "reask", "recall", "relay", "request", "services", "since", "state", "status", "stay",
         "strategy", "task", "tickets", "transaction_since", "why",
@@ -103,6 +105,7 @@ class Session:
         self.stay = Stay()
         self.barred: frozenset[str] = frozenset()
         self.relay = Relay(self)
+        self.admitted = Admitted()
         self.cells: dict[tuple[str, Kind], StatementCell] = {}
         self.status = STATUS_AUTOCOMMIT
         self.recall: asyncio.Future[None] | None = None
@@ -300,6 +303,8 @@ class Session:
             connection.offer()
             self.start(request)
             return
+        if self.admitted.preparing is not None and not connection.walker.errno:
+            self.admitted.prepared()
         settle.settle(self, connection, request)
         record(self, connection, request, now - request.started)
         connection.offer()
@@ -321,6 +326,8 @@ class Session:
 
     def finish(self) -> None:
         """The command is done: the next one."""
+        if self.admitted.counts:
+            self.admitted.leave()
         self.request = None
         self.busy = False
         if self.services.draining and not self.gone and not self.must_stay():

@@ -37,7 +37,7 @@ def hint_in(session: Session, text: bytes, digest: str) -> Hint | None:
 def record(session: Session, connection: ServerConnection, request: Request) -> None:
     """Count what became of a statement's hint, now that it has run on ``connection``."""
     hint, digest = request.hint, request.verdict.digest
-    if hint is None or request.code == Command.STMT_PREPARE:
+    if hint is None or request.ruled or request.code == Command.STMT_PREPARE:
         return
     for fault in hint.wrong:
         _report(session, "wrong", fault, digest)

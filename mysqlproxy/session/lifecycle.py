@@ -266,6 +266,7 @@ def end(session: Session) -> None:
     if not services.sessions:
         services.emptied.set()
     services.newcomers.gone(session.id)
+    session.admitted.leave()
     for ticket in session.tickets:
         ticket.release()
     if session.task is not None and session.task is not asyncio.current_task():

@@ -23,6 +23,7 @@ class Request:
         prepared: the prepared statement it runs, or None.
         started: loop time at which it arrived.
         excluded: servers that failed it.
+        ruled: ``hint`` is a rule's, not the client's.
         hint: in the comments of its text, if the account may give one, or None.
         relayed: bytes of its answer have reached the client: it cannot be asked again elsewhere.
         retained: ``raw`` may be sent again.
@@ -41,6 +42,7 @@ class Request:
         "raw",
         "relayed",
         "retained",
+        "ruled",
         "started",
         "verdict",
     )
@@ -53,6 +55,7 @@ class Request:
         self.started = started
         self.prepared: Prepared | None = None
         self.hint: Hint | None = None
+        self.ruled = False
         self.excluded: frozenset[str] = frozenset()
         self.relayed = False
         self.retained = True

@@ -19,6 +19,7 @@ from mysqlproxy.gatekeeper.accounts import Accounts
 from mysqlproxy.gatekeeper.admission import Admission
 from mysqlproxy.gatekeeper.failures import Failures
 from mysqlproxy.gatekeeper.newcomers import Newcomers
+from mysqlproxy.gatekeeper.rules.firewall import Firewall
 from mysqlproxy.metrics.counters import Counters
 from mysqlproxy.net.tasks import Tasks
 from mysqlproxy.pool.manager_position import ManagerPosition
@@ -66,6 +67,7 @@ class Services:
     tasks: Tasks
     manager_position: ManagerPosition
     position: Position = field(default_factory=Position)
+    firewall: Firewall = field(default_factory=Firewall)
     strangers: frozenset[str] = frozenset()
     began_anew: float = 0.0
     tls: ssl.SSLContext | None = None

@@ -1,0 +1,1 @@
+"""The firewall: rules files, what they match, limits, learned statements."""
