@@ -242,7 +242,9 @@ class Daemon:
             services.accounts, services.tls = accounts, tls
             services.firewall = firewall
             services.classifier.clear()  # what the old rules found out is kept with the verdicts
-            services.admission.reconfigure(config.limits)
+            services.admission.reconfigure(config.limits, config.listen.allow_from)
+            services.failures.limits = config.limits
+            services.newcomers.limit = config.limits.max_unauthenticated
             services.manager_position.identity = _own_identity(config)
             logs.set_up(config.log)
             self.pools.configure(config)
@@ -304,6 +306,10 @@ def _admission_of(config: Config) -> tuple[Accounts, ssl.SSLContext | None]:
     """What a reload may fail at besides the file itself.
 
     Raises:
+def _client_tls(tls: Tls) -> ssl.SSLContext:
+    return server_context(tls.certificate, tls.key, tls.client_ca)
+
+
         ConfigFault: a secret or a certificate cannot be used.
     """
     accounts = Accounts.from_config(config, resolve_secret)
@@ -312,7 +318,3 @@ def _admission_of(config: Config) -> tuple[Accounts, ssl.SSLContext | None]:
     except (OSError, ssl.SSLError) as error:
         raise ConfigFault([f"tls: {error}"]) from error
     return accounts, tls
-def _client_tls(tls: Tls) -> ssl.SSLContext:
-    return server_context(tls.certificate, tls.key, tls.client_ca)
-
-

@@ -15,6 +15,10 @@ from pathlib import Path
 from mysqlproxy import __version__
 from mysqlproxy.errors import ConfigFault
 
+METHODS = (
+    "mysql_native_password", "caching_sha2_password", "sha256_password", "client_ed25519", "mysql_clear_password",
+)  # fmt: skip
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns the exit status: 0 done, 1 not (standard error says why), 2 wrong usage."""
@@ -54,8 +58,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 def _user(arguments: argparse.Namespace) -> int:
     from mysqlproxy.commands.user import hash_password
 
-    del arguments  # the one subcommand has none
-    return hash_password()
+    return hash_password(arguments.method)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -115,7 +118,12 @@ def _parser() -> argparse.ArgumentParser:
 
     user = commands.add_parser("user", help="what concerns accounts")
     actions = user.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("hash", help="read a password, print the verifiers to put into the configuration")
+    hashing = actions.add_parser(
+        "hash", help="read a password, print the verifiers to put into the configuration"
+    )
+    hashing.add_argument(
+        "--method", choices=METHODS, help="print only the verifier for this one, and nothing else"
+    )
 
     demo = commands.add_parser(
         "demo", help="a manager, two workers and the daemon on this machine, with a workload"

@@ -12,6 +12,7 @@ from mysqlproxy.commands.connect import try_servers
 from mysqlproxy.config.crosscheck import Findings, crosscheck
 from mysqlproxy.config.load import read
 from mysqlproxy.config.schema import Config
+from mysqlproxy.gatekeeper.certificates import CertificateRule
 from mysqlproxy.gatekeeper.secrets import Secret
 
 
@@ -39,13 +40,22 @@ def check(file: Path, *, connect: bool) -> int:
 def _verifiers(config: Config, found: Findings) -> None:
     """The gatekeeper's own parser has the last word; what ``crosscheck`` refused is not said twice."""
     for user in config.users:
-        key = f"users[{user.name}].verifier"
-        if user.verifier is None or any(f": {key}: " in fault for fault in found.faults):
-            continue
-        try:
-            Secret.from_verifier(user.verifier)
-        except ValueError as error:
-            found.fault(key, f"{error}; write what mysqlproxy user hash prints")
+        verifiers = [("verifiers", text) for text in user.verifiers]
+        if user.verifier is not None:
+            verifiers.append(("verifier", user.verifier))
+        for name, text in verifiers:
+            key = f"users[{user.name}].{name}"
+            if any(f": {key}: " in fault for fault in found.faults):
+                continue
+            try:
+                Secret.from_verifier(text)
+            except ValueError as error:
+                found.fault(key, f"{error}; write what mysqlproxy user hash prints")
+        if (wanted := user.certificate) is not None:
+            try:
+                CertificateRule(wanted.subject, wanted.issuer, wanted.fingerprint)
+            except ValueError as error:
+                found.fault(f"users[{user.name}]", str(error))
 
 
 def _count(number: int, noun: str) -> str:

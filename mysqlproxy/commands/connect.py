@@ -56,8 +56,22 @@ def try_servers(config: Config, found: Findings) -> None:
             found.warn(
                 f"users[{user.name}]", "its login to the servers was not tried: no password is known here"
             )
+            if user.methods == ("mysql_native_password",):
+                _only_sha1(user, probes, found)
     if reached:
         _cluster(config, probes, found)
+
+
+def _only_sha1(user: User, probes: Mapping[str, Probe], found: Findings) -> None:
+    """Of a password that only mysql_native_password shows, MySQL 9 takes nothing."""
+    for name, probe in probes.items():
+        if probe.facts is None or probe.facts.mariadb or int(probe.facts.version.partition(".")[0]) < 9:
+            continue
+        found.fault(
+            f"users[{user.name}].methods",
+            f"mysql_native_password shows SHA1 of the password, and {name} is MySQL {probe.facts.version}, which has "
+            "no such method; add server_password, or let clients use caching_sha2_password",
+        )
 
 
 def _reachable(config: Config, server: Server, probe: Probe, found: Findings) -> None:

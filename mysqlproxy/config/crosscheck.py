@@ -85,9 +85,9 @@ def _tls(config: Config, found: Findings) -> None:
         found.fault(f"tls.{fault[0]}", fault[1])
     if config.tls is not None and (warning := exposed(config.tls.key)):
         found.warn("tls.key", warning)
-    if config.tls is not None and config.tls.client_ca is not None:
-        if fault_of_ca := trust_fault(config.tls.client_ca):
-            found.fault("tls.client_ca", fault_of_ca)
+    client_ca = None if config.tls is None else config.tls.client_ca
+    if client_ca is not None and (sentence := trust_fault(client_ca)):
+        found.fault("tls.client_ca", sentence)
 
 
 def _open_files(config: Config, found: Findings) -> None:

@@ -132,13 +132,6 @@ class Limits(Section):
     server_connection_max_age: Seconds = 3600.0
     server_connection_max_idle: Seconds = 300.0
     retain_request: int = Field(default=1048576, ge=0)  # largest read kept to be tried elsewhere
-
-
-class Log(Section):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
-    slow_statement: Seconds = 1.0
-
     max_connections_per_address: int | None = Field(default=None, ge=1)  # an IPv6 address counts with its /64
     max_unauthenticated: int = Field(default=1000, ge=1)  # clients that have not logged in yet
     max_login_failures: int = Field(
@@ -157,6 +150,13 @@ class Monitor(Section):
     timeout: Seconds = 2.0  # for one probe
     max_replica_lag: Seconds = 10.0
     down_after: int = Field(default=3, ge=1)  # probes that fail in a row
+
+class Log(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+    slow_statement: Seconds = 1.0
+
+
     up_after: int = Field(default=2, ge=1)  # probes that succeed in a row, after it was down
     on_two_managers: Literal["refuse", "configured"] = "refuse"  # "configured": go on with the configured one
 
@@ -174,13 +174,6 @@ class Server(Section):
     tls_key: Path | None = None
 
 
-class User(Section):
-    name: str = Field(min_length=1, max_length=80)
-    password: Secret | None = Field(default=None, repr=False)
-    verifier: str | None = Field(default=None, repr=False)
-    server_user: str | None = None
-    server_password: Secret | None = Field(default=None, repr=False)
-    allow_from: tuple[Network, ...] = ()
 Method = Literal[
     "mysql_native_password",
     "caching_sha2_password",
@@ -203,9 +196,9 @@ class AccountSource(Section):
     interval: Seconds = 2.0  # between two looks at the servers' accounts
 
 
-    max_connections: int | None = Field(default=None, ge=1)
-    strategy: Strategy | None = None
-    read_consistency: Consistency | None = None
+class User(Section):
+    name: str = Field(min_length=1, max_length=80)
+    password: Secret | None = Field(default=None, repr=False)
     passwords: tuple[Secret, ...] = Field(default=(), repr=False)  # further ones, while they are changed
     hints: bool = True  # in its statements' comments
     verifiers: tuple[str, ...] = Field(default=(), repr=False)
@@ -229,5 +222,5 @@ class Config(Section):
     log: Log = Log()
     monitor: Monitor
     servers: tuple[Server, ...] = Field(min_length=1)
-    users: tuple[User, ...] = ()
     accounts: AccountSource = AccountSource()
+    users: tuple[User, ...] = ()

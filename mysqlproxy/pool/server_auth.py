@@ -1,8 +1,8 @@
 """The client's side of a login to a server, without I/O: what to answer to each step of its authentication.
 
 Used by the pool's login, which reads and writes the packets. Methods: mysql_native_password,
-caching_sha2_password, sha256_password, and mysql_clear_password where the connection is secure. A password is
-never sent in clear over a connection that is not, and never appears in an error.
+caching_sha2_password, sha256_password, client_ed25519 of MariaDB, and mysql_clear_password where the connection
+is secure. A password is never sent in clear over a connection that is not, and never appears in an error.
 
 Protocol:
     https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_authentication_methods.html.
@@ -18,11 +18,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from mysqlproxy.errors import ServerFault
+from mysqlproxy.protocol import ed25519
 from mysqlproxy.protocol.credentials import ServerCredential
 
 NATIVE = "mysql_native_password"
 SHA2 = "caching_sha2_password"
 SHA256 = "sha256_password"
+ED25519 = "client_ed25519"
 CLEAR = "mysql_clear_password"
 
 FAST_AUTH_OK = b"\x03"
@@ -88,6 +90,10 @@ class ServerAuth:
             self._password()
             self._asked_for_key = True
             return REQUEST_SHA256_KEY
+        if plugin == ED25519:
+            if len(nonce) != ed25519.NONCE_SIZE:
+                raise self._cannot("the server sent no nonce of 32 bytes")
+            return ed25519.sign(self._password(), nonce)
         if plugin == CLEAR:
             if not self._secure:
                 raise self._cannot('it would send the password in clear; give the server tls = "required"')

@@ -35,8 +35,8 @@ log = logging.getLogger("mysqlproxy.session")
 
 FIRST_ID = 1 << 31  # below are the servers' own thread ids
 _LAST_ID = (1 << 32) - 1
-
 COSTLY_LOGINS = 4  # at a time; others wait their turn within login_timeout
+
 
 @dataclass(slots=True)
 class Services:
@@ -49,8 +49,8 @@ class Services:
         hints_logged: digests with the fault of their hint that the log has told already.
         view_changed: set, and replaced by a new one, with each new view.
         emptied: set whenever the last session ends.
-        draining: the daemon is going down: sessions end as soon as they may.
         costly_logins: taken by logins that cost milliseconds, and by those that fail.
+        draining: the daemon is going down: sessions end as soon as they may.
     """
 
     config: Config
@@ -61,9 +61,9 @@ class Services:
     counters: Counters
     accounts: Accounts
     admission: Admission
-    balance: Balance
     failures: Failures
     newcomers: Newcomers
+    balance: Balance
     tasks: Tasks
     manager_position: ManagerPosition
     position: Position = field(default_factory=Position)
@@ -76,9 +76,9 @@ class Services:
     hints_logged: set[tuple[str, str]] = field(default_factory=set)
     view_changed: asyncio.Event = field(default_factory=asyncio.Event)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
+    costly_logins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COSTLY_LOGINS))
     last_id: int = FIRST_ID - 1
 
-    costly_logins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COSTLY_LOGINS))
     def see(self, view: ClusterView) -> None:
         """A new view: sessions route by it from now on, and who waits for one looks again."""
         before, self.view = self.view.by_name, view

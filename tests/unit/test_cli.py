@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mysqlproxy.cli import main
+from mysqlproxy.cli import METHODS, main
 from mysqlproxy.commands import user as user_command
-from mysqlproxy.gatekeeper.secrets import native_verifier, sha2_verifier
+from mysqlproxy.gatekeeper.secrets import Secret, native_verifier, sha2_verifier
 
 GOOD = """
 [monitor]
@@ -154,6 +154,13 @@ def test_explain_for_an_account_that_is_not_there(config: Path, capsys: pytest.C
     assert capsys.readouterr().err == f"{config}: users: has no account 'nobody'; those there are: app\n"
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_user_hash_for_one_method_prints_the_verifier_alone(method: str) -> None:
+    command = [sys.executable, "-m", "mysqlproxy", "user", "hash", "--method", method]
+    done = subprocess.run(command, input="pässwort\n", capture_output=True, text=True, check=True)
+    assert Secret.from_verifier(done.stdout.removesuffix("\n")).matches("pässwort".encode())
+
+
 def test_user_hash_from_a_pipe() -> None:
     command = [sys.executable, "-m", "mysqlproxy", "user", "hash"]
     done = subprocess.run(command, input="pässwort\nmore\n", capture_output=True, text=True, check=True)
@@ -168,7 +175,7 @@ def test_user_hash_from_a_pipe() -> None:
         (b"", "an empty password has no verifier"),
         (b"\n", "an empty password has no verifier"),
         (b"\xff\n", "the password is not UTF-8"),
-        (b"x" * 5000, "a password has at most 4096 bytes"),
+        (b"x" * 5000, "a password has at most 256 bytes"),
     ],
 )
 def test_user_hash_refuses(
@@ -230,7 +237,7 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
 def test_help_needs_none_of_the_heavy_modules() -> None:
     script = (
         "import sys\n"
-        "from mysqlproxy.cli import main\n"
+        "from mysqlproxy.cli import METHODS, main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "print([name for name in ('pydantic', 'sqlglot', 'aiohttp', 'pymysql') if name in sys.modules])"
     )
