@@ -61,6 +61,7 @@ class Client:
             self.thread_id = self._connection.thread_id()
         self.sessions += 1
         self._zone, self._temporary, self._open = "", False, False
+        self._counter = None  # another session may read from a worker that has not heard of it yet
 
     def ask(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         self.statements += 1

@@ -117,5 +117,6 @@ class TestWhatCanBeReplayed:
         ask(client, "CREATE TEMPORARY TABLE mine (a INT)")
         client._execute_command(0x1F, b"")  # COM_RESET_CONNECTION
         client._read_packet()
+        cluster.wait_in_sync()
         cluster.manager.kill()
         assert ask(client, "SELECT a FROM t") == ((1,),)

@@ -17,7 +17,8 @@ Proxy = Callable[..., Daemon]
 def client(cluster: LocalCluster, proxy: Proxy) -> Iterator[RawClient]:
     cluster.manager.query("CREATE TABLE app.t (id INT PRIMARY KEY, a INT)")
     cluster.wait_in_sync()
-    with proxied(proxy(routing={"strategy": "round_robin"}), schema="app") as client:
+    routing = {"strategy": "round_robin", "consistency_wait": 10.0}
+    with proxied(proxy(routing=routing), schema="app") as client:
         yield client
 
 
