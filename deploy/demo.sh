@@ -38,8 +38,9 @@ if ((${#packages[@]})); then
     printf '%s\n' "${reasons[@]}"
     as_root=(env)
     if ((EUID != 0)); then
-        has sudo || fail "apt-get needs root and there is no sudo; as root: apt-get install ${packages[*]}"
         as_root=(sudo env)
+        { has sudo && sudo true; } ||
+            fail "apt-get needs root, and sudo is not to be had; as root: apt-get install ${packages[*]}"
     fi
     "${as_root[@]}" apt-get -qq update || fail "apt-get update failed; apt-get says why above"
     "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends \
@@ -54,7 +55,7 @@ if [[ ! -e $venv/installed || -n $(find "$checkout"/{mysqlproxy,setup.cfg,setup.
     -not -name '*.pyc' -newer "$venv/installed" -print -quit) ]]; then
     printf 'Installing mysqlproxy and the Python packages that it needs into %s\n' "$venv"
     [[ ! -e $venv || -w $venv ]] || fail "$venv belongs to somebody else; remove it"
-    "$python" -m venv "$venv"
+    "$python" -m venv "$venv" || fail "no virtual environment can be made in $venv; the reason is above"
     # Built from a copy: neither build/ nor compiled modules come to lie beside the sources.
     rm -rf "$venv/source"
     mkdir "$venv/source"
