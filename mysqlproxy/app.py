@@ -22,12 +22,15 @@ from mysqlproxy.config.load import load
 from mysqlproxy.config.schema import Config, Tls
 from mysqlproxy.config.secrets import resolve_secret
 from mysqlproxy.errors import ConfigFault
+from mysqlproxy.gatekeeper.account_reader import AccountReader, Place
 from mysqlproxy.gatekeeper.accounts import Accounts
 from mysqlproxy.gatekeeper.admission import Admission
 from mysqlproxy.gatekeeper.failures import Failures
 from mysqlproxy.gatekeeper.newcomers import Newcomers
 from mysqlproxy.gatekeeper.rsa import login_key
 from mysqlproxy.gatekeeper.rules.load import load_firewall
+from mysqlproxy.gatekeeper.secrets import Secret
+from mysqlproxy.gatekeeper.server_accounts import ServerAccount, accounts_of
 from mysqlproxy.metrics.collector import Sources, registry
 from mysqlproxy.metrics.counters import Counters
 from mysqlproxy.net.listen import Listeners
@@ -105,6 +108,11 @@ class Daemon:
             tls=tls,
             firewall=firewall,
         )
+        self._configured_accounts = accounts
+        self._server_rows: tuple[ServerAccount, ...] = ()
+        self._server_secrets: dict[tuple[str, str], Secret] = {}
+        self.account_reader = AccountReader(config.accounts.interval, self._accounts_read)
+        services.accounts_read = config.accounts.from_ == "configuration"
         self._monitor_password = resolve_secret(config.monitor.password)
         self.monitor = Monitor(
             config.servers,
@@ -127,6 +135,7 @@ class Daemon:
             self._install_signals()
             self.catalog.start()
             self.tasks.start(self._watch(), "monitor start")
+            self.tasks.start(self.account_reader.run(), "accounts")
             self.tasks.start(self._tick(), "sweep")
             self.tasks.start(self._sign_of_life(), "watchdog")
             log.info(
@@ -200,9 +209,30 @@ class Daemon:
         user, password = config.monitor.user, self._monitor_password
         self.catalog.follow(Source(server, asked.mariadb, asked.incarnation, user, password))
 
+            self.account_reader.follow(None)
     def _server_failed(self, name: str) -> None:
         self.monitor.report(name)
 
+        from_servers = config.accounts.from_ == "servers"
+        self.account_reader.follow(Place(server, asked.mariadb, user, password) if from_servers else None)
+
+    def _accounts_read(self, rows: tuple[ServerAccount, ...] | None) -> None:
+        """The servers' accounts are these now; with None they cannot be read, and those of the file must do."""
+        if rows is not None:
+            self._server_rows = rows
+            self._combine_accounts()
+            log.info("%d accounts of the servers", len(rows))
+        self.services.accounts_read = True
+        self.services.see(self.services.view)  # wakes the logins that wait
+
+    def _combine_accounts(self) -> None:
+        accounts = self._configured_accounts
+        if self.config.accounts.from_ == "servers":
+            of_servers, self._server_secrets = accounts_of(
+                self._server_rows, self.config, self._server_secrets
+            )
+            accounts = accounts.beside(of_servers)
+        self.services.accounts = accounts
     # --- signals ----------------------------------------------------------------------------------------------
 
     def _install_signals(self) -> None:
@@ -239,7 +269,9 @@ class Daemon:
                 return
             services = self.services
             self.config = services.config = config
-            services.accounts, services.tls = accounts, tls
+            self._configured_accounts, services.tls = accounts, tls
+            self.account_reader.interval = config.accounts.interval
+            self._combine_accounts()
             services.firewall = firewall
             services.classifier.clear()  # what the old rules found out is kept with the verdicts
             services.admission.reconfigure(config.limits, config.listen.allow_from)
@@ -302,10 +334,6 @@ def _own_identity(config: Config) -> Identity:
     )
 
 
-def _admission_of(config: Config) -> tuple[Accounts, ssl.SSLContext | None]:
-    """What a reload may fail at besides the file itself.
-
-    Raises:
 def _client_tls(tls: Tls) -> ssl.SSLContext:
     return server_context(tls.certificate, tls.key, tls.client_ca)
 
@@ -314,6 +342,10 @@ def _client_tls(tls: Tls) -> ssl.SSLContext:
     """
     accounts = Accounts.from_config(config, resolve_secret)
     try:
+def _admission_of(config: Config) -> tuple[Accounts, ssl.SSLContext | None]:
+    """What a reload may fail at besides the file itself.
+
+    Raises:
         tls = None if config.tls is None else _client_tls(config.tls)
     except (OSError, ssl.SSLError) as error:
         raise ConfigFault([f"tls: {error}"]) from error

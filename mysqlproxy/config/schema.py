@@ -143,13 +143,6 @@ class Limits(Section):
         60.0  # for a client that takes nothing of what is sent to it, as net_write_timeout
     )
 
-class Monitor(Section):
-    user: str = Field(min_length=1, max_length=80)
-    password: Secret = Field(default="", repr=False)
-    interval: Seconds = 1.0
-    timeout: Seconds = 2.0  # for one probe
-    max_replica_lag: Seconds = 10.0
-    down_after: int = Field(default=3, ge=1)  # probes that fail in a row
 
 class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -164,6 +157,13 @@ class Log(Section):
 class Server(Section):
     name: Name
     address: str
+class Monitor(Section):
+    user: str = Field(min_length=1, max_length=80)
+    password: Secret = Field(default="", repr=False)
+    interval: Seconds = 1.0
+    timeout: Seconds = 2.0  # for one probe
+    max_replica_lag: Seconds = 10.0
+    down_after: int = Field(default=3, ge=1)  # probes that fail in a row
     role: Literal["manager", "worker"]
     max_connections: int = Field(default=200, ge=1)
     weight: int = Field(default=1, ge=0, le=1_000_000)

@@ -40,7 +40,7 @@ class Account:
         allow_from: networks it may come from; empty: anywhere.
         tls_required: it comes with TLS or over a unix socket only.
         certificate: what its client certificate must be; None: none is needed.
-        expires: from when on it is refused. ``locked``: it is refused.
+        expires: from when on it is refused; ``expired``: a server says so. ``locked``: it is refused.
         max_connections: clients at the same time; None: only [limits] counts.
         server_user, server_password: who it is on the servers; None: the password it logged in with.
         hints: its statements' hints count.
@@ -59,12 +59,12 @@ class Account:
     statement_timeout: float | None = None
     transaction_timeout: float | None = None
     idle_transaction_timeout: float | None = None
-
     methods: tuple[str, ...] = ()
     tls_required: bool = False
     certificate: CertificateRule | None = None
     expires: datetime | None = None
     locked: bool = False
+    expired: bool = False
 
     @property
     def stored_password(self) -> str | None:
@@ -73,7 +73,7 @@ class Account:
 
     @property
     def has_expired(self) -> bool:
-        return self.expires is not None and self.expires <= datetime.now(UTC)
+        return self.expired or (self.expires is not None and self.expires <= datetime.now(UTC))
 
 
 _LOOPBACK = IPv4Address("127.0.0.1")
@@ -93,6 +93,7 @@ def allowed(networks: tuple[Network, ...], peer: Address | None) -> bool:
     return any(address in network or (mapped and mapped in network) for network in networks)
 
 class Accounts:
+
     """All accounts by name, and for every other name a decoy that no password opens.
 
     A server has several accounts of one name for different hosts; they are here in its order, the most specific
@@ -135,7 +136,7 @@ class Accounts:
                 if user.name in seen:
                     raise ValueError("another user has this name")
                 seen.add(user.name)
-                accounts.append(_account(user, config, resolve))
+                accounts.append(account_of(user, config, resolve))
             except (ValueError, ConfigFault) as error:
                 faults.append(f"users[{user.name}]: {error}")
         if faults:
@@ -185,7 +186,12 @@ def _shape(account: Account) -> tuple[object, ...]:
     return secrets, account.methods, account.stored_password is not None
 
 
-def _account(user: User, config: Config, resolve: Resolve) -> Account:
+def account_of(user: User, config: Config, resolve: Resolve) -> Account:
+    """One of ``[[users]]``.
+
+    Raises:
+        ValueError, ConfigFault: with a sentence.
+    """
     if user.password is not None and user.verifier is not None:
         raise ValueError("give only one of password and verifier")
     passwords = [user.password] if user.password is not None else []
@@ -214,9 +220,9 @@ def _account(user: User, config: Config, resolve: Resolve) -> Account:
         statement_timeout=user.statement_timeout,
         transaction_timeout=user.transaction_timeout,
         idle_transaction_timeout=user.idle_transaction_timeout,
-    )
         methods=user.methods,
         tls_required=user.tls_required,
         certificate=certificate,
         expires=user.expires,
         locked=user.locked,
+    )

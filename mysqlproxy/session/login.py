@@ -231,7 +231,7 @@ def _error(
 
 async def view_known(services: Services) -> None:
     """Wait until some server has been seen; the login's deadline bounds it. Its greeting is the cluster's."""
-    while not services.view.version:
+    while not (services.view.version and services.accounts_read):
         await services.view_changed.wait()
 
 

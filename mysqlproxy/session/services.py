@@ -48,6 +48,7 @@ class Services:
         strangers: servers whose positions cannot be compared with the manager's since ``began_anew``.
         hints_logged: digests with the fault of their hint that the log has told already.
         view_changed: set, and replaced by a new one, with each new view.
+        accounts_read: the accounts are known, as far as they can be; False until the servers were asked for theirs.
         emptied: set whenever the last session ends.
         costly_logins: taken by logins that cost milliseconds, and by those that fail.
         draining: the daemon is going down: sessions end as soon as they may.
@@ -73,6 +74,7 @@ class Services:
     tls: ssl.SSLContext | None = None
     sessions: dict[int, Session] = field(default_factory=dict)
     draining: bool = False
+    accounts_read: bool = True
     hints_logged: set[tuple[str, str]] = field(default_factory=set)
     view_changed: asyncio.Event = field(default_factory=asyncio.Event)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
