@@ -205,14 +205,10 @@ class Daemon:
         server = next((one for one in config.servers if asked is not None and one.name == asked.name), None)
         if asked is None or server is None:
             self.catalog.follow(None)
+            self.account_reader.follow(None)
             return
         user, password = config.monitor.user, self._monitor_password
         self.catalog.follow(Source(server, asked.mariadb, asked.incarnation, user, password))
-
-            self.account_reader.follow(None)
-    def _server_failed(self, name: str) -> None:
-        self.monitor.report(name)
-
         from_servers = config.accounts.from_ == "servers"
         self.account_reader.follow(Place(server, asked.mariadb, user, password) if from_servers else None)
 
@@ -233,6 +229,10 @@ class Daemon:
             )
             accounts = accounts.beside(of_servers)
         self.services.accounts = accounts
+
+    def _server_failed(self, name: str) -> None:
+        self.monitor.report(name)
+
     # --- signals ----------------------------------------------------------------------------------------------
 
     def _install_signals(self) -> None:
@@ -338,14 +338,14 @@ def _client_tls(tls: Tls) -> ssl.SSLContext:
     return server_context(tls.certificate, tls.key, tls.client_ca)
 
 
-        ConfigFault: a secret or a certificate cannot be used.
-    """
-    accounts = Accounts.from_config(config, resolve_secret)
-    try:
 def _admission_of(config: Config) -> tuple[Accounts, ssl.SSLContext | None]:
     """What a reload may fail at besides the file itself.
 
     Raises:
+        ConfigFault: a secret or a certificate cannot be used.
+    """
+    accounts = Accounts.from_config(config, resolve_secret)
+    try:
         tls = None if config.tls is None else _client_tls(config.tls)
     except (OSError, ssl.SSLError) as error:
         raise ConfigFault([f"tls: {error}"]) from error

@@ -101,23 +101,23 @@ Secret = Annotated[
 
 class Listen(Section):
     mysql: tuple[str, ...] = Field(default=("127.0.0.1:6033",), min_length=1)
+    allow_from: tuple[Network, ...] = ()  # empty: anywhere; others get 1130 in place of the greeting
+    proxy_protocol_from: tuple[Network, ...] = ()  # who must say, and may be believed, for whom it connects
     http: str = "127.0.0.1:9104"
     processes: int = Field(default=1, ge=0)
 
 
 class Tls(Section):
     certificate: Path
-    allow_from: tuple[Network, ...] = ()  # empty: anywhere; others get 1130 in place of the greeting
-    proxy_protocol_from: tuple[Network, ...] = ()  # who must say, and may be believed, for whom it connects
     key: Path
     required: bool = False
+    client_ca: Path | None = None  # asks clients for a certificate that one of these has signed
 
 
 class Routing(Section):
     strategy: Strategy = Strategy.CUSTOMIZED
     read_consistency: Consistency = Consistency.SESSION
     consistency_wait: float = Field(default=0.05, ge=0, le=60, allow_inf_nan=False)
-    client_ca: Path | None = None  # asks clients for a certificate that one of these has signed
     rules: tuple[Path, ...] = ()
 
 
@@ -150,13 +150,6 @@ class Log(Section):
     slow_statement: Seconds = 1.0
 
 
-    up_after: int = Field(default=2, ge=1)  # probes that succeed in a row, after it was down
-    on_two_managers: Literal["refuse", "configured"] = "refuse"  # "configured": go on with the configured one
-
-
-class Server(Section):
-    name: Name
-    address: str
 class Monitor(Section):
     user: str = Field(min_length=1, max_length=80)
     password: Secret = Field(default="", repr=False)
@@ -164,6 +157,13 @@ class Monitor(Section):
     timeout: Seconds = 2.0  # for one probe
     max_replica_lag: Seconds = 10.0
     down_after: int = Field(default=3, ge=1)  # probes that fail in a row
+    up_after: int = Field(default=2, ge=1)  # probes that succeed in a row, after it was down
+    on_two_managers: Literal["refuse", "configured"] = "refuse"  # "configured": go on with the configured one
+
+
+class Server(Section):
+    name: Name
+    address: str
     role: Literal["manager", "worker"]
     max_connections: int = Field(default=200, ge=1)
     weight: int = Field(default=1, ge=0, le=1_000_000)
@@ -200,13 +200,20 @@ class User(Section):
     name: str = Field(min_length=1, max_length=80)
     password: Secret | None = Field(default=None, repr=False)
     passwords: tuple[Secret, ...] = Field(default=(), repr=False)  # further ones, while they are changed
-    hints: bool = True  # in its statements' comments
+    verifier: str | None = Field(default=None, repr=False)
     verifiers: tuple[str, ...] = Field(default=(), repr=False)
     methods: tuple[Method, ...] = ()  # empty: all that its secrets can do but mysql_clear_password
     certificate: Certificate | None = None
     tls_required: bool = False
     expires: Moment = None
     locked: bool = False
+    server_user: str | None = None
+    server_password: Secret | None = Field(default=None, repr=False)
+    allow_from: tuple[Network, ...] = ()
+    max_connections: int | None = Field(default=None, ge=1)
+    strategy: Strategy | None = None
+    read_consistency: Consistency | None = None
+    hints: bool = True  # in its statements' comments
     statements: Literal["any", "learn", "enforce"] = "any"  # learn: add their digests to statements_file
     statements_file: Path | None = None
     statement_timeout: Seconds | None = None

@@ -63,8 +63,8 @@ class Account:
     tls_required: bool = False
     certificate: CertificateRule | None = None
     expires: datetime | None = None
-    locked: bool = False
     expired: bool = False
+    locked: bool = False
 
     @property
     def stored_password(self) -> str | None:
@@ -92,8 +92,8 @@ def allowed(networks: tuple[Network, ...], peer: Address | None) -> bool:
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return any(address in network or (mapped and mapped in network) for network in networks)
 
-class Accounts:
 
+class Accounts:
     """All accounts by name, and for every other name a decoy that no password opens.
 
     A server has several accounts of one name for different hosts; they are here in its order, the most specific

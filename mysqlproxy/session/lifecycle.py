@@ -146,8 +146,8 @@ async def _check_schema(session: Session) -> None:
 def _welcome(session: Session, packets: LoginPackets) -> None:
     services = session.services
     services.counters.login("ok")
-    log.info(
     services.newcomers.gone(session.id)
+    log.info(
         "login of %s from %s",
         session.account.name,
         session.client.peer or "unix socket",
@@ -263,9 +263,9 @@ def end(session: Session) -> None:
     session.gone = session.busy = True
     services = session.services
     services.sessions.pop(session.id, None)
+    services.newcomers.gone(session.id)
     if not services.sessions:
         services.emptied.set()
-    services.newcomers.gone(session.id)
     session.admitted.leave()
     for ticket in session.tickets:
         ticket.release()
