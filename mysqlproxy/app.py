@@ -42,7 +42,7 @@ from mysqlproxy.pool.pools import Pools
 from mysqlproxy.protocol.build import compiled
 from mysqlproxy.protocol.credentials import ServerCredential
 from mysqlproxy.routing.strategies import Balance
-from mysqlproxy.session import lifecycle
+from mysqlproxy.session import faults, lifecycle
 from mysqlproxy.session.client import Client
 from mysqlproxy.session.engine import Session
 from mysqlproxy.session.login import UTF8MB4_GENERAL_CI
@@ -194,7 +194,15 @@ class Daemon:
         self.pools.follow(view)
         self.services.see(view)
         self._follow_catalog()
-        if (before.version, before.sql_mode) != (view.version, view.sql_mode):
+        if before.epoch != view.epoch:
+            for session in list(self.services.sessions.values()):
+                if not session.busy:
+                    faults.roles_changed(session)
+        if (before.version, before.sql_mode, before.isolation) != (
+            view.version,
+            view.sql_mode,
+            view.isolation,
+        ):
             for session in self.services.sessions.values():
                 session.context_changed()
 

@@ -58,6 +58,7 @@ def decide(
         capabilities=capabilities,
         mariadb=mariadb,
         sql_mode=views[chosen.name].sql_mode if chosen is not None else previous.sql_mode,
+        isolation=views[chosen.name].isolation if chosen is not None else previous.isolation,
         holder=holder,
         by_name=views,
     )
@@ -101,6 +102,7 @@ def _server_view(server: Server, known: Mapping[str, ServerState], now: float) -
         init_connect=facts.init_connect,
         max_packet=facts.max_packet,
         sql_mode=facts.sql_mode,
+        isolation=facts.isolation,
         observed=state.observed,
         observed_until=state.observed_until,
     )

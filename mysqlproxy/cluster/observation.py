@@ -93,6 +93,7 @@ class Facts:
     init_connect: bool = False
     max_packet: int = 16 * 1024 * 1024
     sql_mode: str = ""
+    isolation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,7 @@ def _common(row: Row) -> dict[str, Any]:
         "init_connect": bool(_text(row.get("init_connect")).strip()),
         "max_packet": int(row["max_allowed_packet"]),
         "sql_mode": _text(row["sql_mode"]),
+        "isolation": _text(row.get("isolation")),
     }
 
 

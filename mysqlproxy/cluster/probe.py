@@ -47,12 +47,13 @@ _MARIADB = (
 _MYSQL = (*_COMMON, "super_read_only", "server_uuid", "gtid_mode", "gtid_executed")
 
 
-def _select(names: tuple[str, ...]) -> str:
-    return "SELECT " + ", ".join(f"@@global.{name} AS {name}" for name in names)
+def _select(names: tuple[str, ...], isolation: str) -> str:
+    columns = [f"@@global.{name} AS {name}" for name in names]
+    return f"SELECT {', '.join(columns)}, @@global.{isolation} AS isolation"
 
 
-MARIADB_VARIABLES = _select(_MARIADB)
-MYSQL_VARIABLES = _select(_MYSQL)
+MARIADB_VARIABLES = _select(_MARIADB, "tx_isolation")
+MYSQL_VARIABLES = _select(_MYSQL, "transaction_isolation")
 
 NO_ANSWER = "no answer in time"
 

@@ -44,7 +44,7 @@ class ServerView:
         wait_timeout: seconds after which the server closes idle connections, interactive ones included.
         init_connect: the server runs statements of its own at each login (and only there).
         max_packet: bytes, the server's max_allowed_packet.
-        sql_mode: the server's global one, which new connections begin with.
+        sql_mode, isolation: the server's global ones, which new connections begin with.
         observed, observed_until: when the probe began and ended that told all this, ``time.monotonic``; 0.0
             before the first.
     """
@@ -71,6 +71,7 @@ class ServerView:
     init_connect: bool = False
     max_packet: int = 16 * 1024 * 1024
     sql_mode: str = ""
+    isolation: str = ""
     observed: float = 0.0
     observed_until: float = 0.0
 
@@ -92,7 +93,7 @@ class ClusterView:
         version: the greeting for clients: the lowest version of the servers ever seen; "" when none was.
         capabilities: what all servers ever seen can do (intersection); 0 when none was.
         mariadb: whether the greeting's server is MariaDB.
-        sql_mode: the manager's global one, the last known when there is no manager.
+        sql_mode, isolation: the manager's global ones, the last known when there is no manager.
         holder: whose epoch it is, as in "manager#1" (name and incarnation); "" when there is no one manager.
     """
 
@@ -106,6 +107,7 @@ class ClusterView:
     capabilities: int = 0
     mariadb: bool = True
     sql_mode: str = ""
+    isolation: str = ""
     holder: str = ""
     by_name: dict[str, ServerView] = field(default_factory=dict)
 

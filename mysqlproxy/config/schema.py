@@ -66,6 +66,12 @@ class Consistency(Enum):
     GLOBAL = "global"
 
 
+class AutocommitReads(Enum):
+    STRICT = "strict"
+    OFFLOAD = "offload"
+    OFFLOAD_ANY_ISOLATION = "offload_any_isolation"
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -117,6 +123,7 @@ class Tls(Section):
 class Routing(Section):
     strategy: Strategy = Strategy.CUSTOMIZED
     read_consistency: Consistency = Consistency.SESSION
+    autocommit_reads: AutocommitReads = AutocommitReads.STRICT  # with autocommit off, and in transactions
     consistency_wait: float = Field(default=0.05, ge=0, le=60, allow_inf_nan=False)
     rules: tuple[Path, ...] = ()
 
@@ -213,6 +220,7 @@ class User(Section):
     max_connections: int | None = Field(default=None, ge=1)
     strategy: Strategy | None = None
     read_consistency: Consistency | None = None
+    autocommit_reads: AutocommitReads | None = None
     hints: bool = True  # in its statements' comments
     statements: Literal["any", "learn", "enforce"] = "any"  # learn: add their digests to statements_file
     statements_file: Path | None = None

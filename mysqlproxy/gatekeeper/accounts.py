@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 
-from mysqlproxy.config.schema import Config, Consistency, Network, Strategy, User
+from mysqlproxy.config.schema import AutocommitReads, Config, Consistency, Network, Strategy, User
 from mysqlproxy.config.schema import Secret as ConfiguredSecret
 from mysqlproxy.errors import ConfigFault
 from mysqlproxy.gatekeeper.certificates import CertificateRule
@@ -55,6 +55,7 @@ class Account:
     max_connections: int | None = None
     strategy: Strategy = Strategy.CUSTOMIZED
     read_consistency: Consistency = Consistency.SESSION
+    autocommit_reads: AutocommitReads = AutocommitReads.STRICT
     hints: bool = True
     statement_timeout: float | None = None
     transaction_timeout: float | None = None
@@ -216,6 +217,7 @@ def account_of(user: User, config: Config, resolve: Resolve) -> Account:
         max_connections=user.max_connections,
         strategy=user.strategy or routing.strategy,
         read_consistency=user.read_consistency or routing.read_consistency,
+        autocommit_reads=user.autocommit_reads or routing.autocommit_reads,
         hints=user.hints,
         statement_timeout=user.statement_timeout,
         transaction_timeout=user.transaction_timeout,

@@ -91,6 +91,8 @@ class ResponseWalker:
         oks: (start, end, sequence) of each OK packet with its header, in the data of the last ``feed``, those
             headed 0xFE included, and of each EOF whose flags tell of a changed session state: what has to be
             translated for a client without SESSION_TRACK.
+        marks: set it to have ``statuses`` filled: where the status flags (two bytes, little-endian) of each OK
+            and EOF are, in the data of the last ``feed``.
         state_changed: one of the flags of this answer told so.
         session_state: the session-state blocks of all OK packets of this answer, at most 1 MiB.
         statement_id, columns, parameters: of the PREPARE_OK; ``prepare_ok`` is its (start, end) in the data
@@ -133,6 +135,8 @@ class ResponseWalker:
         self.rows_seen: bool = False
         self.state_changed: bool = False
         self.oks: list[tuple[int, int, int]] = []
+        self.marks: bool = False
+        self.statuses: list[int] = []
         self.statement_id: int = 0
         self.columns: int = 0
         self.parameters: int = 0
@@ -206,6 +210,8 @@ class ResponseWalker:
         rows = False
         if self.oks:
             self.oks = []
+        if self.statuses:
+            self.statuses = []
         if self.prepare_ok[1]:
             self.prepare_ok = (0, 0)
         if state == _FILE:
@@ -339,18 +345,22 @@ class ResponseWalker:
         if size == _OK_SIZE and affected < _NULL and inserted < _NULL:
             self.affected_rows = affected
             self.last_insert_id = inserted
+            if self.marks:
+                self.statuses.append(start + 3)
             self.status = data[start + 3] | data[start + 4] << 8
             self.warnings = data[start + 5] | data[start + 6] << 8
             if self._track and self.status & STATUS_SESSION_STATE_CHANGED:
                 raise MalformedPacket("Malformed packet: an OK without the session state it announces")
         else:
-            self._long_ok(data[start:end])
+            self._long_ok(data[start:end], start)
 
-    def _long_ok(self, payload: bytes) -> None:
+    def _long_ok(self, payload: bytes, start: i64) -> None:
         self.affected_rows, position = read_lenenc(payload, 1)
         self.last_insert_id, position = read_lenenc(payload, position)
         if position + 4 > len(payload):
             raise MalformedPacket("Malformed packet: an OK is cut off")
+        if self.marks:
+            self.statuses.append(start + position)
         self.status = payload[position] | payload[position + 1] << 8
         self.warnings = payload[position + 2] | payload[position + 3] << 8
         position += 4
@@ -369,6 +379,8 @@ class ResponseWalker:
         """page_protocol_basic_eof_packet.html"""
         if end - start != _EOF_SIZE:
             raise MalformedPacket("Malformed packet: an EOF of the wrong size")
+        if self.marks:
+            self.statuses.append(start + 3)
         self.warnings = data[start + 1] | data[start + 2] << 8
         self.status = data[start + 3] | data[start + 4] << 8
         if self._track and self.status & STATUS_SESSION_STATE_CHANGED:

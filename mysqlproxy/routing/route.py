@@ -12,6 +12,7 @@ from enum import Enum
 from mysqlproxy.cluster.view import ClusterView, Role, ServerView
 from mysqlproxy.config.schema import Consistency, Strategy
 from mysqlproxy.errors import NoServer
+from mysqlproxy.routing import offload
 from mysqlproxy.routing.strategies import CHOOSE, Balance
 from mysqlproxy.sql.hints import Hint
 from mysqlproxy.sql.verdict import Effect, Kind, Needs, Verdict
@@ -25,6 +26,7 @@ class Why(Enum):
     STRATEGY = "strategy"
     DIRECT = "direct"
     AUTOCOMMIT_OFF = "autocommit_off"
+    ISOLATION = "isolation"  # autocommit_reads allows it, but not at this isolation level
     NO_WORKER = "no_worker"
     CONSISTENCY = "consistency"
     POSITION_UNKNOWN = "position_unknown"
@@ -41,17 +43,20 @@ class Stay:
 
     Attributes:
         server: name of the server whose connection it must stay on, "" when free.
+        reads_leave: plain reads need not stay there: what keeps the others is a transaction that has only read.
         manager_reads: a reason why its reads go to the manager, or None.
         last_server: name of the server that ran its last statement; "" before the first, None when the connection
             it ran on was given up.
     """
 
     server: str = ""
+    reads_leave: bool = False
     manager_reads: Why | None = None
     last_server: str | None = ""
 
 
 _SESSION_STATE = Effect.VARIABLES | Effect.SCHEMA
+_OF_TRANSACTIONS = (Why.AUTOCOMMIT_OFF, Why.ISOLATION)
 _MAY_COME_WITH_IT = Effect.TRANSACTION  # SET autocommit
 
 
@@ -74,7 +79,7 @@ def route(
     Raises:
         NoServer: no server can take it now; the message says why.
     """
-    if stay.server:
+    if stay.server and not (stay.reads_leave and _may_leave(verdict, view, stay)):
         return unless_it_writes(verdict, view, _by_name(view, stay.server)), Why.KEPT
     if verdict.needs is Needs.LAST_STATEMENT and stay.last_server in view.by_name:
         return unless_it_writes(verdict, view, view.by_name[stay.last_server]), Why.LAST_STATEMENT
@@ -83,15 +88,17 @@ def route(
             strategy = _hinted_strategy(hint, view, strategy)
         held_back = _manager_reads(view, stay, strategy, consistency)
         if held_back is not None:
-            return _manager(view), held_back
+            return _home(view, stay), held_back
         readers = view.readers if not excluded else tuple(s for s in view.readers if s.name not in excluded)
         if hint is not None:
             if _asks_manager(hint, view) and view.manager is not None:
-                return view.manager, Why.HINT
+                return _home(view, stay), Why.HINT
             readers = _named(hint, view, readers) or readers
         if readers:
             server = readers[0] if len(readers) == 1 else CHOOSE[strategy](readers, balance)
             return server, Why.NO_WORKER if server is view.manager else Why.STRATEGY
+        if stay.server:
+            return _by_name(view, stay.server), Why.NO_WORKER
         manager = view.manager
         if manager is not None and manager.name not in excluded:
             return manager, Why.NO_WORKER
@@ -126,9 +133,20 @@ def _named(hint: Hint, view: ClusterView, readers: tuple[ServerView, ...]) -> tu
     return readers
 
 
+def _may_leave(verdict: Verdict, view: ClusterView, stay: Stay) -> bool:
+    """Whether a statement need not run where the open transaction is."""
+    if verdict.needs is Needs.LAST_STATEMENT:
+        return stay.last_server in view.by_name
+    return verdict.kind is Kind.READ and verdict.needs is Needs.ANY
+
+
+def _home(view: ClusterView, stay: Stay) -> ServerView:
+    return _by_name(view, stay.server) if stay.server else _manager(view)
+
+
 def _manager_reads(view: ClusterView, stay: Stay, strategy: Strategy, consistency: Consistency) -> Why | None:
     held_back = stay.manager_reads
-    if held_back is Why.AUTOCOMMIT_OFF and view.manager is None:
+    if held_back in _OF_TRANSACTIONS and view.manager is None and not stay.server:
         held_back = None  # nobody could write: a transaction that only reads is better than none
     if held_back is not None:
         return held_back
@@ -138,8 +156,11 @@ def _manager_reads(view: ClusterView, stay: Stay, strategy: Strategy, consistenc
 
 
 def only_session_state(verdict: Verdict) -> bool:
-    """Clients begin with SET NAMES and the like; without a manager they must get as far as their first read."""
-    return (
+    """Clients begin with SET NAMES and the like; without a manager they must get as far as their first read.
+
+    So do those that end with COMMIT or ROLLBACK what they have only read; the caller knows that nothing is open.
+    """
+    return offload.ends(verdict) or (
         verdict.kind is Kind.OTHER
         and bool(verdict.effects & _SESSION_STATE)
         and not verdict.effects & ~(_SESSION_STATE | _MAY_COME_WITH_IT)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mysqlproxy.protocol.capabilities import IGNORE_SPACE
 from mysqlproxy.protocol.mimic import charset_name
+from mysqlproxy.routing.offload import ISOLATION
 from mysqlproxy.sql.verdict import SqlContext
 
 if TYPE_CHECKING:
@@ -33,6 +34,22 @@ def sql_context(session: Session) -> SqlContext:
         schema=schema.decode("utf-8", "surrogateescape"),
         lower_case_table_names=0 if manager is None else manager.lower_case_table_names,
     )
+
+
+def isolation(session: Session) -> str:
+    """The isolation level of the session's transactions, as in "READ-COMMITTED"; "" when nobody knows.
+
+    What init_connect sets, no tracker tells.
+    """
+    view = session.services.view
+    inherited = "" if view.manager is None or view.manager.init_connect else view.isolation
+    return set_last(session, ISOLATION) or inherited
+
+
+def set_last(session: Session, names: tuple[str, ...]) -> str:
+    """The value of the variable that has these names, "" when the session has not set it."""
+    variables = session.state.variables
+    return next((variables[name] for name in reversed(variables) if name in names), "")
 
 
 def _version(greeting: str) -> tuple[int, int, int]:

@@ -28,12 +28,13 @@ from mysqlproxy.protocol.capabilities import DEPRECATE_EOF, STATUS_AUTOCOMMIT
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import Ok, build_eof, build_err, build_ok
+from mysqlproxy.routing.offload import READ_ONLY, Offload
 from mysqlproxy.routing.route import Stay, Why, route, unless_it_writes
 from mysqlproxy.routing.strategies import not_taken
 from mysqlproxy.session import commands, faults, freshness, lifecycle, settle, transfer, upload
 from mysqlproxy.session.admit import Admitted
 from mysqlproxy.session.client import Client
-from mysqlproxy.session.context import sql_context
+from mysqlproxy.session.context import isolation, set_last, sql_context
 from mysqlproxy.session.login import LoginPackets
 from mysqlproxy.session.position import Position
 from mysqlproxy.session.prepared import PreparedStatements
@@ -58,21 +59,23 @@ class Session:
         admitted: what the firewall knows of it.
         active: the connection that runs the current statement, or None.
         request: the current command, or None.
+        offload: whether reads may leave the manager with autocommit off and in transactions.
         why: the reason of the current route.
         stay: what routing must know of this session.
         barred: servers that refused a part of this session's state.
         status: the status flags the client was last told.
         recall: pending while LAST_INSERT_ID() is fetched from a connection that was taken away.
+        epoch: of the last view that all of ``held`` were compared with.
         login_schema: the schema named at login, which a reset returns to.
         gone: the client has left or was closed.
         since: loop time of the last statement's end; ``transaction_since`` of the transaction's begin, 0.0 without.
     """
 
     __slots__ = (
-        "account", "active", "admitted", "barred", "busy", "capabilities", "cells", "charset", "client", "consistency",
-        "context", "gone", "held", "id", "identity", "login_packets", "login_schema", "loop", "position",
-        "prepared", "reask", "recall", "relay", "request", "services", "since", "state", "status", "stay",
-        "strategy", "task", "tickets", "transaction_since", "why",
+        "account", "active", "admitted", "barred", "busy", "capabilities", "cells", "charset", "client",
+        "consistency", "context", "epoch", "gone", "held", "id", "identity", "login_packets", "login_schema", "loop",
+        "offload", "position", "prepared", "reask", "recall", "relay", "request", "services", "since", "state",
+        "status", "stay", "strategy", "task", "tickets", "transaction_since", "why",
     )  # fmt: skip
 
     def __init__(self, client: Client, services: Services) -> None:
@@ -92,11 +95,13 @@ class Session:
         self.capabilities = 0
         self.charset = 0
         self.context = SqlContext()
+        self.offload = Offload()
         self.strategy = Strategy.DIRECT
         self.consistency = Consistency.SESSION
         self.state = SessionState()
         self.position = Position()
         self.prepared = PreparedStatements(services.config.limits.max_packet)
+        self.epoch = services.view.epoch
         self.held: dict[str, ServerConnection] = {}
         self.active: ServerConnection | None = None
         self.request: Request | None = None
@@ -278,6 +283,8 @@ class Session:
         in_use[connection.name] = in_use.get(connection.name, 0) + 1
         self.active = connection
         self.relay.begin(connection, request.form, request.answer_sequence())
+        if self.offload.accepted or self.relay.altered:
+            settle.alter_flags(self, connection, request)
         if not self.client.writable:
             self.client_writable(False)
         if request.prepared is None or request.code == Command.STMT_PREPARE:
@@ -330,6 +337,8 @@ class Session:
             self.admitted.leave()
         self.request = None
         self.busy = False
+        if self.epoch != self.services.view.epoch:
+            faults.roles_changed(self)
         if self.services.draining and not self.gone and not self.must_stay():
             lifecycle.shut_down(self)
         else:
@@ -359,8 +368,9 @@ class Session:
         self.finish()
 
     def context_changed(self) -> None:
-        """Something that verdicts depend on has changed."""
+        """Something that verdicts depend on, or the isolation level, has changed."""
         self.context = sql_context(self)
+        self.offload.judge(isolation(self), set_last(self, READ_ONLY))
 
     # --- connections come and go ------------------------------------------------------------------------------
 

@@ -133,6 +133,17 @@ def still_valid(session: Session, connection: ServerConnection) -> ServerConnect
     return None
 
 
+def roles_changed(session: Session) -> None:
+    """Another manager, or none: what an idle session has open on the old one ends at once, and with it its locks."""
+    session.epoch = session.services.view.epoch
+    try:
+        for connection in [held for held in session.held.values() if held.was_manager]:
+            still_valid(session, connection)
+    except SessionLost as error:
+        log.warning("%s; the client is closed", error, extra={"session": session.id})
+        end(session, None)  # no command waits for an answer
+
+
 def is_bound(session: Session, name: str) -> bool:
     """Whether what binds the session to the server is still there.
 
@@ -181,7 +192,7 @@ def asks_manager_instead(session: Session, errno: int) -> bool:
 def _may_ask_elsewhere(session: Session, request: Request, failed: str) -> bool:
     return (
         request.verdict.kind is Kind.READ
-        and not session.stay.server
+        and (not session.stay.server or session.stay.reads_leave)
         and not request.pinned
         and failed not in request.excluded  # where only one server may answer
         and len(request.excluded) + 1 < _MAX_TRIES

@@ -113,6 +113,7 @@ async def _enter(session: Session, accepted: Accept, request: HandshakeResponse 
     session.account = account
     session.strategy = account.strategy
     session.consistency = account.read_consistency
+    session.offload.setting = account.autocommit_reads
     session.cells = {}
     session.identity = Identity(
         accepted.credential, session.capabilities, session.charset, _attributes(session, request.attributes)
@@ -215,6 +216,7 @@ def forget_state(session: Session, schema: bytes | None = None) -> None:
     session.position.rolled_back()
     session.recall = None
     session.stay = Stay()
+    session.offload.touched = False
     session.barred = frozenset()
     session.status = STATUS_AUTOCOMMIT
     session.transaction_since = 0.0

@@ -13,6 +13,7 @@ from mysqlproxy.errors import MalformedPacket
 from mysqlproxy.protocol import response
 from mysqlproxy.protocol.framing import HEADER, frame
 from mysqlproxy.protocol.packets import translate_ok
+from mysqlproxy.routing.offload import ALL
 from mysqlproxy.session import upload
 
 if TYPE_CHECKING:
@@ -25,16 +26,19 @@ class Relay:
 
     Attributes:
         translate: the client did not agree to SESSION_TRACK.
+        altered: the client is told other status flags than the server's: the ``kept`` ones and the ``added`` ones.
         held: bytes of the answer that cannot be passed on before more has come; at most one control packet.
     """
 
-    __slots__ = ("connection", "held", "session", "translate")
+    __slots__ = ("added", "altered", "connection", "held", "kept", "session", "translate")
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.connection: ServerConnection | None = None
         self.translate = True
         self.held = b""
+        self.altered = False
+        self.kept, self.added = ALL, 0
 
     def begin(self, connection: ServerConnection, form: int, first_sequence: int) -> None:
         """The next bytes from ``connection`` are the answer to the session's statement."""
@@ -42,6 +46,16 @@ class Relay:
         self.held = b""
         connection.walker.begin(form, first_sequence)
         connection.consumer = self
+
+    def tell(self, kept: int, added: int) -> None:
+        """Alter the status flags of the answer that has just been begun."""
+        assert self.connection is not None
+        self.kept, self.added = kept, added
+        self.connection.walker.marks = self.altered = kept != ALL or added != 0
+
+    def told(self, flags: int) -> int:
+        """The status flags that the client was told where the server said ``flags``."""
+        return flags & self.kept | self.added if self.altered else flags
 
     def server_data(self, data: bytes) -> None:
         session = self.session
@@ -67,6 +81,8 @@ class Relay:
             request = session.request
             assert request is not None
             out = data if end == len(data) else data[:end]
+            if self.altered:
+                out = with_flags(out, walker.statuses, self.kept, self.added)
             if self.translate and walker.state_changed and walker.oks:
                 out = translated(out, walker.oks, session.capabilities)
             if request.form == response.PREPARE and not request.relayed and not walker.errno:
@@ -90,6 +106,15 @@ class Relay:
 
     def server_writable(self, writable: bool) -> None:
         self.session.client.hold_back(not writable)
+
+
+def with_flags(data: bytes, places: list[int], kept: int, added: int) -> bytes:
+    """``data`` with other status flags at ``places``."""
+    altered = bytearray(data)
+    for place in places:
+        flags = int.from_bytes(altered[place : place + 2], "little")
+        altered[place : place + 2] = (flags & kept | added).to_bytes(2, "little")
+    return bytes(altered)
 
 
 def translated(data: bytes, spans: list[tuple[int, int, int]], capabilities: int) -> bytes:

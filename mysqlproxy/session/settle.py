@@ -10,7 +10,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from mysqlproxy.config.schema import Consistency
+from mysqlproxy.config.schema import AutocommitReads, Consistency
 from mysqlproxy.errors import MalformedPacket
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import OF_LAST_STATEMENT, STAY, Keep
@@ -85,13 +85,17 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         if session.stay.last_server != connection.name:
             _is_last(session, connection)
         session.position.has_read(connection.name, time.monotonic())
+        if session.relay.altered:
+            session.status = session.relay.told(status) & _STANDING
         return
     connection.status = status
-    session.status = status & _STANDING
+    session.status = session.relay.told(status) & _STANDING
     if walker.session_state or verdict.effects & Effect.VARIABLES:
         _learn_state(session, connection, request, verdict)
     _learn_position(session, connection, request, verdict, status)
     connection.keep = _keep(connection, verdict, walker, status)
+    if connection.was_manager and verdict is not _NOTHING:
+        session.offload.settle(verdict, status, walker.errno)
     if verdict.effects & Effect.INSERT or walker.last_insert_id:
         connection.inserted = True
     if verdict.effects & Effect.DDL:
@@ -223,11 +227,31 @@ def forget_connection(session: Session, connection: ServerConnection) -> bool:
 
 def remember_server(session: Session) -> None:
     """Which server's connection the session must stay on, of those it still has."""
-    session.stay.server = next((name for name, held in session.held.items() if held.keep & STAY), "")
+    stay = session.stay
+    stay.server = next((name for name, held in session.held.items() if held.keep & STAY), "")
+    stay.reads_leave = False
+    if stay.server and session.offload.reads_may_leave:
+        held = session.held[stay.server]
+        stay.reads_leave = held.was_manager and held.keep & STAY == Keep.TRANSACTION
 
 
 def manager_reads(session: Session) -> Why | None:
     """Why this session's reads must go to the manager for now."""
-    if not session.status & STATUS_AUTOCOMMIT:
+    offload = session.offload
+    if session.status & STATUS_AUTOCOMMIT or offload.reads_may_leave:
+        return None
+    if offload.accepted or offload.setting is AutocommitReads.STRICT:
         return Why.AUTOCOMMIT_OFF  # it begins a transaction, which may go on to write
-    return None
+    return Why.ISOLATION
+
+
+def alter_flags(session: Session, connection: ServerConnection, request: Request) -> None:
+    """Have the client told the status flags of one connection to the manager, whoever answers."""
+    session.relay.tell(
+        *session.offload.flags(
+            request.verdict,
+            executes=request.code not in _ABOUT_A_STATEMENT,
+            told=session.status,
+            manager=connection.status if connection.was_manager else None,
+        )
+    )

@@ -125,14 +125,19 @@ class SessionState:
         """The client's character set as far as the session has set it, else ""."""
         return self.variables.get("character_set_client", self.names[0] if self.names else "")
 
-    def assignments(self) -> bytes | None:
-        """One SET statement that makes a fresh login's variables this session's; None for nothing to set."""
-        if not self.variables and self.names is None:
+    def assignments(self, *, autocommit: bool = False) -> bytes | None:
+        """One SET statement that makes a fresh login's variables this session's; None for nothing to set.
+
+        Args:
+            autocommit: whatever the session's is, this connection's is on.
+        """
+        variables = self.variables | {"autocommit": "1"} if autocommit else self.variables
+        if not variables and self.names is None:
             return None
         parts = (
             [] if self.names is None else [b"NAMES '%s' COLLATE '%s'" % tuple(n.encode() for n in self.names)]
         )
-        for name, value in self.variables.items():
+        for name, value in variables.items():
             text = literal(name, value)
             assert text is not None  # set_variable saw to it
             parts.append(b"@@session.%s=%s" % (name.encode("ascii"), text))

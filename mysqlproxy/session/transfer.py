@@ -52,7 +52,8 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
             if not connection.was_manager:
                 raise  # not there yet: the manager knows
     try:
-        if (assignments := state.assignments()) is not None:
+        leaves_nothing_open = session.offload.accepted and not connection.was_manager
+        if (assignments := state.assignments(autocommit=leaves_nothing_open)) is not None:
             (await connection.query(assignments)).raise_error()
         if state.option is not None:
             await connection.command(bytes((Command.SET_OPTION, *state.option.to_bytes(2, "little"))))
