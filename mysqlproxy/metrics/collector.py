@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector as _Collector
 
 from mysqlproxy.metrics.counters import BOUNDS, Counters, LabelledTuple
 
-STATES: Final = ("used", "idle", "connecting")
+STATES: Final = ("used", "idle", "connecting", "resetting")
 _LE: Final = [repr(bound) for bound in BOUNDS] + ["+Inf"]
 
 

@@ -59,12 +59,13 @@ class ServerPool:
         return len(self._idle) + len(self._lent) + self._opening + self._resetting
 
     def counts(self) -> dict[str, int]:
-        """By state: used, idle (lent ones that run nothing included), connecting."""
+        """By state: used, idle (lent ones that run nothing included), connecting, resetting (and pinged)."""
         used = sum(1 for connection in self._lent if connection.running)
         return {
             "used": used,
             "idle": len(self._idle) + len(self._lent) - used,
-            "connecting": self._opening + self._resetting,
+            "connecting": self._opening,
+            "resetting": self._resetting,
         }
 
     async def acquire(self, owner: Owner, identity: Identity) -> ServerConnection:
@@ -174,18 +175,27 @@ class ServerPool:
         del self._lent[victim]
         recall = owner.connection_taken(victim)
         victim.owner = None
-        if recall is not None:
-            self._resetting += 1
-            packets: list[bytes] = []
-            try:
-                async with asyncio.timeout(self.limits.connect_timeout):
-                    packets = (await victim.query(b"SELECT LAST_INSERT_ID()")).packets()
-            except (ProxyError, TimeoutError):
-                return False
-            finally:
-                self._resetting -= 1
-                recall(packets)
-        return True
+        if recall is None:
+            return True
+        asking = self._tasks.start(self._recall(victim, recall), f"recall {self.server.name}")
+        try:
+            await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(lambda _: victim.close())  # who wanted it is gone, the owner is not
+            raise
+        return not victim.closed
+
+    async def _recall(self, victim: ServerConnection, recall: Callable[[list[bytes]], None]) -> None:
+        self._resetting += 1
+        packets: list[bytes] = []
+        try:
+            async with asyncio.timeout(self.limits.connect_timeout):
+                packets = (await victim.query(b"SELECT LAST_INSERT_ID()")).packets()
+        except (ProxyError, TimeoutError):
+            victim.abort()
+        finally:
+            self._resetting -= 1
+            recall(packets)
 
     async def _reset(self, connection: ServerConnection, identity: Identity) -> ServerConnection | None:
         if self.init_connect:

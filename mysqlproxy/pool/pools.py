@@ -111,7 +111,7 @@ class Pools:
                 pool.drain()
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """(server, state) -> connections; the states are used, idle, connecting."""
+        """(server, state) -> connections; the states are used, idle, connecting, resetting."""
         return {
             (name, state): count
             for name, pool in self._pools.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pymysql
 import pytest
@@ -42,6 +43,16 @@ def switch(cluster: LocalCluster) -> LocalServer:
     follow(old, new, cluster)
     follow(other, new, cluster)
     return new
+
+
+def holds(connection: pymysql.Connection[Any], row: int) -> bool:
+    """Whether a transaction has this row of ``t`` locked."""
+    try:
+        ask(connection, f"SELECT a FROM t WHERE a = {row} FOR UPDATE NOWAIT")
+    except pymysql.OperationalError as error:
+        assert error.args[0] == 1205
+        return True
+    return False
 
 
 class TestTwoWritableServers:
@@ -92,6 +103,29 @@ class TestASwitchOfRoles:
             ask(daemon.connect(database="app"), "SELECT a + 1 FROM t")
         assert served_by(cluster, r"a \+ 1") == {"manager": 2, "worker2": 2}
 
+    def test_ends_an_open_transaction_before_its_client_speaks(
+        self, cluster: LocalCluster, daemon: Daemon
+    ) -> None:
+        """The old manager follows the new one: what holds locks there would stop its replication."""
+        old = cluster.manager
+        idle, busy = daemon.connect(database="app"), daemon.connect(database="app")
+        with old.connect("root", database="app") as gate:
+            ask(gate, "SELECT GET_LOCK('gate', 0)")
+            for client, row in ((idle, 5), (busy, 6)):
+                ask(client, "BEGIN")
+                ask(client, f"INSERT INTO t VALUES ({row})")
+            answer = Meanwhile(ask, busy, "SELECT GET_LOCK('gate', 60)")
+            eventually(lambda: running(old, "'gate'"))
+            new = switch(cluster)
+            await_view(daemon, manager=new.name, reading={"manager", "worker2"})
+            eventually(lambda: not holds(gate, 5), what="the idle client's transaction is rolled back")
+            assert holds(gate, 6), "a statement that runs may end"
+            ask(gate, "DO RELEASE_ALL_LOCKS()")
+            assert answer.result() == ((1,),)
+            eventually(lambda: not holds(gate, 6), what="then its transaction is rolled back")
+        for client in (idle, busy):
+            assert_closed(client, cluster)
+
     def test_reaches_a_write_that_waits_for_a_connection(
         self, cluster: LocalCluster, table: None, proxy: Callable[..., Daemon]
     ) -> None:
@@ -108,9 +142,7 @@ class TestASwitchOfRoles:
         eventually(lambda: daemon.metrics().total("mysqlproxy_server_connections", server="manager"))
         new = switch(cluster)
         await_view(daemon, manager=new.name)
-        assert not waiting.done
-        first.close()
-        waiting.result()
+        waiting.result()  # the transaction that held the connection has ended with its manager's role
         assert served_by(cluster, r"VALUES \(3\)") == {"worker1": 1}
 
     def test_a_manager_set_read_only_by_hand_takes_nothing(

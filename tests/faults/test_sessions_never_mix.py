@@ -58,7 +58,7 @@ def test_each_client_sees_its_own_state_only_and_nothing_is_left(
     eventually(
         lambda: daemon.metrics().total("mysqlproxy_client_connections") == 0, what="all clients have left"
     )
-    for state in ("used", "connecting"):
+    for state in ("used", "connecting", "resetting"):
         eventually(
             lambda state=state: daemon.metrics().total("mysqlproxy_server_connections", state=state) == 0,
             what=f"no connection is {state}",

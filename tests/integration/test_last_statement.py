@@ -5,6 +5,7 @@ The manager may have one connection, so that any two clients meet on it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -117,3 +118,32 @@ def test_a_statement_elsewhere_ends_the_reason_to_keep_it(
     assert not taken(narrow)
     client.query("SELECT v FROM app.t").check()
     assert taken(narrow)
+
+
+def test_last_insert_id_survives_a_taker_that_leaves(
+    cluster: LocalCluster, shared_proxy: Callable[..., Daemon]
+) -> None:
+    """Who wanted the connection goes while its owner's LAST_INSERT_ID() is asked for."""
+    cluster.manager.query("CREATE TABLE app.ids (id INT PRIMARY KEY AUTO_INCREMENT)")
+    daemon = shared_proxy(
+        servers=servers(cluster, manager={"max_connections": 1}),
+        routing={"strategy": "direct"},
+        monitor={"timeout": 60.0},  # does not notice that the manager stands still
+        limits={"connect_timeout": 60.0},
+    )
+
+    def count(name: str, **labels: str) -> float:
+        return daemon.metrics().total(name, **labels)
+
+    with proxied(daemon) as client, proxied(daemon) as taker:
+        client.query("INSERT INTO app.ids VALUES (41), (42)").check()
+        client.query("INSERT INTO app.ids VALUES (NULL)").check()
+        cluster.manager.pause()
+        with contextlib.ExitStack() as stack:
+            stack.callback(cluster.manager.resume)
+            taker.send(taker.query_payload("DO 1"))
+            eventually(lambda: count("mysqlproxy_server_connections", state="resetting") == 1)
+            taker.close()
+            eventually(lambda: count("mysqlproxy_client_connections") == 1)
+        assert client.query("SELECT LAST_INSERT_ID()").value == b"43"
+        assert client.query("SELECT COUNT(*) FROM app.ids").value == b"3"

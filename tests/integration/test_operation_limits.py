@@ -269,7 +269,7 @@ def test_nothing_leaks_when_clients_come_and_break_off_anywhere(daemon: Daemon) 
     assert all(value(daemon.connect("few"), "SELECT 1") == 1 for _ in range(2))
     with pytest.raises(pymysql.OperationalError):
         daemon.connect("few")
-    used = ("used", "connecting")
+    used = ("used", "connecting", "resetting")
     eventually(
         lambda: not sum(daemon.metrics().total("mysqlproxy_server_connections", state=s) for s in used)
     )

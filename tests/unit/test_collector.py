@@ -155,7 +155,8 @@ def test_values(daemon: Daemon) -> None:
     assert value(daemon, "mysqlproxy_logins_total", result="denied") == 0
     assert value(daemon, "mysqlproxy_client_connections") == 5
     assert value(daemon, "mysqlproxy_server_connections", server="manager", state="used") == 3
-    assert value(daemon, "mysqlproxy_server_connections", server="manager", state="connecting") == 0
+    for state in ("connecting", "resetting"):
+        assert value(daemon, "mysqlproxy_server_connections", server="manager", state=state) == 0
     assert value(daemon, "mysqlproxy_verdict_cache_hits_total") == 40
     assert value(daemon, "mysqlproxy_verdict_cache_misses_total") == 2
     assert value(daemon, "mysqlproxy_bytes_total", direction="received") == 100
