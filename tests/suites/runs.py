@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests.suites.scene import ACCOUNT, STRONG_ACCOUNT
+from tests.suites.scene import ACCOUNT, OFFLOAD_ACCOUNT, STRONG_ACCOUNT
 from tests.suites.sources import source
 
 Outcomes = dict[str, str]
@@ -71,8 +71,10 @@ SUITES = {
         Suite("sqlalchemy-mysqldb", "SQLAlchemy", "mysqldb", SQLALCHEMY),
         Suite("sqlalchemy-mysqlconnector", "SQLAlchemy", "mysqlconnector", SQLALCHEMY),
         Suite("sqlalchemy-autocommit", "SQLAlchemy", "pymysql", SQLALCHEMY, True, STRONG_ACCOUNT),
+        Suite("sqlalchemy-offload", "SQLAlchemy", "pymysql", SQLALCHEMY, account=OFFLOAD_ACCOUNT),
         Suite("django-mysqldb", "Django", "mysqldb", DJANGO),
         Suite("django-pymysql", "Django", "pymysql", DJANGO),
+        Suite("django-offload", "Django", "mysqldb", DJANGO, account=OFFLOAD_ACCOUNT),
         Suite("django-autocommit", "Django", "pymysql", DJANGO_AUTOCOMMIT, True),
     )
 }

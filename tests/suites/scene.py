@@ -20,6 +20,7 @@ from mysqlproxy.demo.local import LocalCluster, free_port
 
 ACCOUNT = "suites"
 STRONG_ACCOUNT = "suites_strong"  # its reads see what any client wrote
+OFFLOAD_ACCOUNT = "suites_offload"  # they do, and leave the manager until their transaction writes or locks
 _ZONES = Path("/usr/share/zoneinfo")
 SCHEMAS = ("test", "test_schema", "test_schema_2")  # those that SQLAlchemy's tests expect
 
@@ -85,7 +86,7 @@ def open_scene(directory: Path, time_zones: bool = False) -> Iterator[Scene]:
     """
     password = secrets.token_urlsafe(18)
     with LocalCluster(directory / "cluster", options={"max_connections": "300"}) as cluster:
-        for account in (ACCOUNT, STRONG_ACCOUNT):
+        for account in (ACCOUNT, STRONG_ACCOUNT, OFFLOAD_ACCOUNT):
             cluster.manager.query(f"CREATE USER {account}@'%' IDENTIFIED BY '{password}'")
             cluster.manager.query(f"GRANT ALL PRIVILEGES ON *.* TO {account}@'%' WITH GRANT OPTION")
             cluster.manager.query(f"REVOKE READ_ONLY ADMIN ON *.* FROM {account}@'%'")
@@ -99,6 +100,12 @@ def open_scene(directory: Path, time_zones: bool = False) -> Iterator[Scene]:
         config["users"] = [
             {"name": ACCOUNT, "password": password},
             {"name": STRONG_ACCOUNT, "password": password, "read_consistency": "strong"},
+            {
+                "name": OFFLOAD_ACCOUNT,
+                "password": password,
+                "read_consistency": "strong",
+                "autocommit_reads": "offload_any_isolation",
+            },
         ]
         folder = directory / "daemon"
         folder.mkdir()
