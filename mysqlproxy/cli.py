@@ -46,6 +46,12 @@ def _check(arguments: argparse.Namespace) -> int:
     return check(arguments.config, connect=arguments.connect)
 
 
+def _replay(arguments: argparse.Namespace) -> int:
+    from mysqlproxy.commands.replay import replay
+
+    return replay(arguments.config, arguments.digests, offline=arguments.offline, as_json=arguments.json)
+
+
 def _explain(arguments: argparse.Namespace) -> int:
     from mysqlproxy.commands.explain import Question, explain
 
@@ -77,6 +83,7 @@ _RUN = {
     "serve": _serve,
     "check": _check,
     "explain": _explain,
+    "replay": _replay,
     "user": _user,
     "demo": _demo,
     "bench": _bench,
@@ -115,6 +122,12 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--schema", metavar="NAME", default="", help="the default schema")
     explain.add_argument("--offline", action="store_true", help="from the configuration alone, no connection")
     explain.add_argument("sql", metavar="SQL")
+
+    replay = commands.add_parser("replay", help="what the rules would do to statements recorded earlier")
+    _config(replay)
+    replay.add_argument("--digests", type=Path, required=True, metavar="FILE", help="of statements_file")
+    replay.add_argument("--json", action="store_true", help="one JSON object a line instead of text")
+    replay.add_argument("--offline", action="store_true", help="no connection: views are taken for tables")
 
     user = commands.add_parser("user", help="what concerns accounts")
     actions = user.add_subparsers(dest="action", required=True, metavar="ACTION")

@@ -12,7 +12,11 @@ from mysqlproxy.commands.connect import try_servers
 from mysqlproxy.config.crosscheck import Findings, crosscheck
 from mysqlproxy.config.load import read
 from mysqlproxy.config.schema import Config
+from mysqlproxy.errors import ConfigFault
 from mysqlproxy.gatekeeper.certificates import CertificateRule
+from mysqlproxy.gatekeeper.rules.firewall import Firewall
+from mysqlproxy.gatekeeper.rules.load import load_files, load_learned
+from mysqlproxy.gatekeeper.rules.trial import try_cases
 from mysqlproxy.gatekeeper.secrets import Secret
 
 
@@ -25,6 +29,7 @@ def check(file: Path, *, connect: bool) -> int:
     config = read(file)
     found = crosscheck(config, file)
     _verifiers(config, found)
+    order = _rules(config, found)
     if connect and not found.faults:
         try_servers(config, found)
     for warning in found.warnings:
@@ -33,6 +38,8 @@ def check(file: Path, *, connect: bool) -> int:
         print(fault, file=sys.stderr)
     if found.faults:
         return 1
+    for line in order:
+        print(line)
     print(f"ok: {_count(len(config.servers), 'server')}, {_count(len(config.users), 'user')}")
     return 0
 
@@ -56,6 +63,23 @@ def _verifiers(config: Config, found: Findings) -> None:
                 CertificateRule(wanted.subject, wanted.issuer, wanted.fingerprint)
             except ValueError as error:
                 found.fault(f"users[{user.name}]", str(error))
+
+
+def _rules(config: Config, found: Findings) -> list[str]:
+    """The rules in the order in which they are asked, one a line; their cases are run."""
+    try:
+        files, learned = load_files(config), load_learned(config)
+    except ConfigFault as error:
+        found.faults += error.faults
+        return []
+    for file in files:
+        tried = try_cases(file)
+        found.faults += tried.faults
+        found.warnings += tried.warnings
+    return [
+        f"rule {number}: priority {entry.rule.priority}, {entry.rule.action} {entry.rule.name}"
+        for number, entry in enumerate(Firewall(files, learned).entries, 1)
+    ]
 
 
 def _count(number: int, noun: str) -> str:

@@ -23,7 +23,7 @@ from mysqlproxy.protocol.framing import payload_of
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql.digest import MAX_SHOWN
 from mysqlproxy.sql.hints import Hint
-from mysqlproxy.sql.uses import Uses, uses_of
+from mysqlproxy.sql.uses import executed, uses_of
 from mysqlproxy.sql.verdict import Kind, Needs, SqlContext
 
 if TYPE_CHECKING:
@@ -139,33 +139,13 @@ def _plan(session: Session, selection: Selection, request: Request) -> Plan:
     modes = _modes(context)
     plan = selection.plan(uses, context.schema, modes)
     if plan.executes:
-        return selection.plan(_with_named(session, uses), context.schema, modes)
+        named = executed(uses, session.admitted.named, session.services.classifier.catalog)
+        return selection.plan(named, context.schema, modes)
     if not plan.doubtful and request.code not in _NO_TEXT:
         if len(notes) >= MAX_NOTES:
             notes.clear()
         notes[selection] = plan
     return plan
-
-
-def _with_named(session: Session, uses: Uses) -> Uses:
-    """What EXECUTE of a name runs, put in its place."""
-    each, digests, disturbs = [], list(uses.digests), uses.disturbs
-    for use in uses.each:
-        each.append(use)
-        if not use.executes:
-            continue
-        found = session.admitted.named.get(use.executes)
-        if found is None or len(uses.each) > 1:
-            each.append(replace(use, unknown="executes a statement that is not known", may_write=True))
-            digests.append(None)
-            disturbs = True
-            continue
-        text, context = found
-        inner = uses_of(text, replace(context, catalog=session.services.classifier.catalog), inner=True)
-        each += inner.each
-        digests += inner.digests
-        disturbs = disturbs or inner.disturbs
-    return replace(uses, each=tuple(each), digests=tuple(digests), disturbs=disturbs)
 
 
 _NO_TEXT = frozenset({Command.INIT_DB, Command.FIELD_LIST, Command.STATISTICS})

@@ -168,7 +168,7 @@ _HANDLERS: dict[str, _Handler] = {
     "LOAD": _load,
     "DO": _do,
     "CALL": _always(Kind.WRITE, "calls a procedure, which may do anything", _ANYTHING),
-    "EXECUTE": _always(Kind.WRITE, "runs a statement that is not in the text", _ANYTHING),
+    "EXECUTE": _uncached(Kind.WRITE, "runs a statement that is not in the text", _ANYTHING),
     "IMPORT": _ddl,
     "CREATE": _ddl,
     "ALTER": _ddl,

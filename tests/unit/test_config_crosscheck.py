@@ -49,9 +49,6 @@ HTTP_TAKEN = "listen.http: 127.0.0.1:9104 is taken by listen.mysql; choose anoth
 FAULTS = {
     "[listen]\nprocesses = 0": "listen.processes: only 1 process is supported in this version; write 1",
     "[listen]\nprocesses = 2": "listen.processes: only 1 process is supported in this version; write 1",
-    '[routing]\nrules = ["rules/default.toml"]': (
-        "routing.rules: rules files are not supported in this version; leave the key out"
-    ),
     '[listen]\nmysql = ["127.0.0.1:9104"]': HTTP_TAKEN,
     '[listen]\nmysql = ["0.0.0.0:9104"]': HTTP_TAKEN,
     '[listen]\nmysql = ["[::1]:1", "[::1]:1"]': (

@@ -161,7 +161,7 @@ class Selection:
         self._enforced = learned is not None and learned[0]
         self.learned = None if learned is None else learned[1]
 
-    def plan(self, uses: Uses, schema: str, modes: str) -> Plan:
+    def plan(self, uses: Uses, schema: str, modes: str = "") -> Plan:
         """What a text meets that uses this, with this default schema and these modes of sql_mode."""
         facts = Facts(schema, len(uses.each), uses.digests)
         steps = tuple(tuple(self._steps(use, facts)) for use in uses.each)

@@ -32,7 +32,7 @@ def load_files(config: Config) -> list[Loaded]:
     servers = {server.name for server in config.servers}
     for path in config.routing.rules:
         try:
-            content = _read(path)
+            content = read_rules(path)
         except ConfigFault as error:
             faults += error.faults
             continue
@@ -95,7 +95,12 @@ def _faults(rule: Rule, servers: set[str]) -> Sequence[str]:
     return []
 
 
-def _read(path: Path) -> RulesFile:
+def read_rules(path: Path) -> RulesFile:
+    """One rules file.
+
+    Raises:
+        ConfigFault: with every fault that it alone shows.
+    """
     document: dict[str, Any] = toml(path)
     text = json.dumps(document, default=str)
     try:

@@ -1,0 +1,89 @@
+"""No statement of the corpus walks around its rule, and none of the harmless ones is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mysqlproxy.gatekeeper.rules.firewall import Firewall, Loaded, Moment
+from mysqlproxy.gatekeeper.rules.load import read_rules
+from mysqlproxy.gatekeeper.rules.trial import Trial, attempt
+from mysqlproxy.sql.catalog import NO_CATALOG, doubting
+from mysqlproxy.sql.classifier import Classifier
+from mysqlproxy.sql.uses import executed, uses_of
+from mysqlproxy.sql.verdict import SqlContext
+from tests.unit.firewall_evasions import CATALOG, PASSES, REFUSED, RULES
+
+CONTEXT = SqlContext(schema="app", catalog=CATALOG)
+EVASIONS = [(rule, sql) for rule, statements in REFUSED.items() for sql in statements]
+
+
+@pytest.fixture(scope="module")
+def firewall(tmp_path_factory: pytest.TempPathFactory) -> Firewall:
+    path = tmp_path_factory.mktemp("rules") / "rules.toml"
+    path.write_text(RULES, encoding="utf-8")
+    return Firewall([Loaded(path, read_rules(path))])
+
+
+def judged(firewall: Firewall, sql: str | bytes, context: SqlContext = CONTEXT) -> Trial:
+    text = sql if isinstance(sql, bytes) else sql.encode()
+    return attempt(firewall, text, context, "app")
+
+
+@pytest.mark.parametrize(("rule", "sql"), EVASIONS, ids=lambda value: repr(value)[:70])
+def test_refused(firewall: Firewall, rule: str, sql: str | bytes) -> None:
+    trial = judged(firewall, sql)
+    assert trial.action == "deny"
+    # What may do anything meets the first rule of all.
+    assert trial.rule == rule or trial.outcome.reason == "not_understood"
+
+
+@pytest.mark.parametrize("sql", PASSES)
+def test_passes(firewall: Firewall, sql: str) -> None:
+    trial = judged(firewall, sql)
+    assert trial.action == "none", (trial.rule, trial.outcome.detail)
+
+
+def test_what_was_prepared_by_name_is_judged_when_it_is_executed(firewall: Firewall) -> None:
+    selection = firewall.selection("app", None)
+    assert selection is not None
+    for inner, denied in (("SELECT * FROM secrets", True), ("SELECT * FROM orders", False)):
+        uses = executed(uses_of(b"EXECUTE S USING @a", CONTEXT), {"s": (inner.encode(), CONTEXT)}, CATALOG)
+        assert (selection.plan(uses, "app").outcome(Moment(0, 0)).denied is not None) is denied
+    # Another statement of the same text may have prepared something else.
+    uses = executed(uses_of(b"SELECT 1; EXECUTE s", CONTEXT), {"s": (b"SELECT 1", CONTEXT)}, CATALOG)
+    assert selection.plan(uses, "app").outcome(Moment(0, 0)).denied is not None
+
+
+def test_without_a_catalog_any_table_may_be_a_view(firewall: Firewall) -> None:
+    blind = replace(CONTEXT, catalog=NO_CATALOG)
+    assert judged(firewall, "SELECT * FROM orders", blind).action == "deny"
+    assert judged(firewall, "SELECT 1", blind).action == "none"
+    assert judged(firewall, "SET NAMES utf8", blind).action == "none"
+
+
+def test_a_name_in_doubt_is_refused_until_it_is_known(firewall: Firewall) -> None:
+    doubtful = replace(CONTEXT, catalog=doubting(CATALOG, frozenset({"orders"}), 2))
+    trial = judged(firewall, "SELECT * FROM orders", doubtful)
+    assert trial.action == "deny" and trial.outcome.reason == "not_understood"
+    assert any(use.doubtful for use in uses_of(b"SELECT * FROM orders", doubtful).each)
+    assert judged(firewall, "SELECT * FROM t", doubtful).action == "none"
+
+
+def test_under_other_modes_and_charsets(firewall: Firewall) -> None:
+    ansi = replace(CONTEXT, ansi_quotes=True)
+    assert judged(firewall, 'SELECT * FROM "secrets"', ansi).action == "deny"
+    no_backslash = replace(CONTEXT, no_backslash_escapes=True)
+    assert judged(firewall, r"SELECT '\', id FROM secrets -- '", no_backslash).action == "deny"
+    assert judged(firewall, r"SELECT '\', id FROM secrets -- '", CONTEXT).action == "none"  # it is all one string
+    gbk = replace(CONTEXT, charset="gbk")
+    assert judged(firewall, b"SELECT '\xbf\\' FROM secrets #'", gbk).action == "deny"
+    assert judged(firewall, "SELECT 1 FROM orders", replace(CONTEXT, oracle=True)).action == "deny"
+
+
+def test_nothing_is_cached_by_digest_that_depends_on_its_literals() -> None:
+    classifier = Classifier()
+    one = classifier.verdict(b"EXECUTE IMMEDIATE 'SELECT 1'", CONTEXT)
+    other = classifier.verdict(b"EXECUTE IMMEDIATE 'SELECT 2 FROM secrets'", CONTEXT)
+    assert one is not other
