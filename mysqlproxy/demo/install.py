@@ -10,12 +10,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mysqlproxy.demo.errors import LocalClusterError
 
+CHECK_SECONDS = 0.1
 REMEDY = "apt-get install mariadb-server-core mariadb-client"
 _SCRIPTS = (
     "mysql_system_tables.sql",
@@ -73,8 +74,13 @@ class Installation:
         return [str(self.program), "--no-defaults", *user, *STORAGE, *arguments]
 
 
-def make_template(installation: Installation, directory: Path, statements: Sequence[str]) -> None:
+def make_template(
+    installation: Installation, directory: Path, statements: Sequence[str], check: Callable[[], None]
+) -> None:
     """Make a data directory with the given statements applied; no account exists but those that they create.
+
+    Args:
+        check: called while the server works, which on a full disk waits for ever; what it raises ends that.
 
     Raises:
         LocalClusterError: with the server's last words.
@@ -92,19 +98,35 @@ def make_template(installation: Installation, directory: Path, statements: Seque
     script += "\n".join((installation.scripts / name).read_text("utf-8") for name in _SCRIPTS)
     script += "\n" + "".join(f"{statement};\n" for statement in own)
     # A server that starts removes all temporary tables from its tmpdir, whoever made them: not the machine's.
-    with tempfile.TemporaryDirectory(dir=directory) as own_tmp:
-        result = subprocess.run(
+    with (
+        tempfile.TemporaryDirectory(dir=directory) as own_tmp,
+        subprocess.Popen(
             installation.command(
                 "--bootstrap", f"--datadir={directory}", f"--tmpdir={own_tmp}", "--silent-startup"
             ),
-            input=script.encode(),
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            check=False,
-        )
-    if result.returncode:
-        last = result.stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
+        ) as process,
+    ):
+        said = _converse(process, script.encode(), check)
+    if process.returncode:
+        last = said.decode("utf-8", "replace").strip().splitlines()[-5:]
         raise LocalClusterError(
             "\n".join(["mariadbd could not make its system tables; its last words:", *last])
         )
+
+
+def _converse(process: subprocess.Popen[bytes], text: bytes, check: Callable[[], None]) -> bytes:
+    """Give the process its input; its standard error, when it has ended."""
+    given: bytes | None = text
+    try:
+        while True:
+            check()
+            try:
+                return process.communicate(given, timeout=CHECK_SECONDS)[1]
+            except subprocess.TimeoutExpired:
+                given = None  # it is on its way
+    finally:
+        process.kill()

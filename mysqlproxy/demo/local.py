@@ -8,6 +8,7 @@ every port is an unprivileged one on 127.0.0.1; a database server that the machi
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 import shutil
 import socket
@@ -28,6 +29,7 @@ from mysqlproxy.demo.server import LocalServer
 START_SECONDS = 60.0  # for all servers together; a second or two on an idle machine
 STOP_SECONDS = 10.0
 BYTES_PER_SERVER = 100 * 1024 * 1024
+BYTES_LEFT = 1024 * 1024  # with less than that the disk is full
 
 ACCOUNTS = {
     "root": ("localhost", "ALL PRIVILEGES ON *.*", " WITH GRANT OPTION"),
@@ -110,8 +112,9 @@ class LocalCluster:
         try:
             self._start()
         except OSError as error:
+            explained = _explain(error, self.directory)
             self.stop()
-            raise _explain(error, self.directory) from error
+            raise explained from error
         except BaseException:
             self.stop()
             raise
@@ -188,7 +191,7 @@ class LocalCluster:
         for folder in self._folders:
             (self.directory / folder).mkdir(mode=0o700)
         self._progress("making the system tables")
-        make_template(installation, self.directory / "template", self._accounts())
+        make_template(installation, self.directory / "template", self._accounts(), self._check_going_on)
         used: set[int] = set()
         for number, name in enumerate(self._names):
             port = self._ports[number] if self._ports else free_port(used)
@@ -204,7 +207,7 @@ class LocalCluster:
             )
             self.servers.append(server)
             self._prepare(server)
-            self._stop_if_cancelled()
+            self._check_going_on()
         self._progress(f"starting {', '.join(self._names)}")
         for server in self.servers:
             server.spawn()
@@ -232,9 +235,12 @@ class LocalCluster:
                     f"port {port} on 127.0.0.1 is in use; give another one or end what holds it"
                 )
 
-    def _stop_if_cancelled(self) -> None:
+    def _check_going_on(self) -> None:
         if self._cancelled.is_set():
             raise LocalClusterError("interrupted while the servers were starting")
+        # MariaDB does not fail on a full disk: it waits for somebody to free some.
+        if _is_full(self.directory):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _accounts(self) -> list[str]:
         statements = ["CREATE DATABASE app CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"]
@@ -260,7 +266,7 @@ class LocalCluster:
         deadline = time.monotonic() + START_SECONDS
         for server in self.servers:
             while not server.ready():
-                self._stop_if_cancelled()
+                self._check_going_on()
                 if time.monotonic() > deadline:
                     raise server.failure(f"did not answer within {START_SECONDS:g} s")
                 time.sleep(0.02)
@@ -277,7 +283,7 @@ class LocalCluster:
         deadline = time.monotonic() + START_SECONDS
         for worker in self.workers:
             while not worker.replicating():
-                self._stop_if_cancelled()
+                self._check_going_on()
                 if time.monotonic() > deadline:
                     raise worker.failure("does not replicate")
                 time.sleep(0.02)
@@ -305,8 +311,13 @@ def free_port(taken: set[int] | None = None, host: str = "127.0.0.1") -> int:
 
 
 def _explain(error: OSError, directory: Path) -> LocalClusterError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    # copytree's error has no number.
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _is_full(directory)):
         return LocalClusterError(
             f"no disk space is left for {directory}; free some or give a directory elsewhere"
         )
     return LocalClusterError(f"the cluster could not be set up in {directory}: {error}")
+
+
+def _is_full(directory: Path) -> bool:
+    return shutil.disk_usage(directory).free < BYTES_LEFT
