@@ -43,6 +43,8 @@ class Client(asyncio.Protocol):
         peer: the address it came from, or for which a load balancer connects; None for unix sockets.
         introduced: set when that is known: at once, but for those who must send a PROXY header first.
         encrypted: the transport is the TLS layer.
+        receiving, sending: bytes half received, and not taken yet, when they were last looked at, and
+            since when it is so many (loop time); for the sweep.
         upload: takes all bytes instead of the reader while a LOAD DATA LOCAL runs.
     """
 
@@ -67,6 +69,7 @@ class Client(asyncio.Protocol):
         self._pumping = False
         self._paused = False
         self._giving_up: asyncio.TimerHandle | None = None
+        self.receiving = self.sending = (0, 0.0)
         self.held_back = False  # the server's side is full: not a byte more from the client
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

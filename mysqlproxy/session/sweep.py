@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from mysqlproxy.config.schema import Limits
 from mysqlproxy.errors import ClientFault
 from mysqlproxy.session import kill, lifecycle
 from mysqlproxy.session.services import Services
@@ -21,6 +22,7 @@ log = logging.getLogger("mysqlproxy.session")
 
 # ER_CLIENT_INTERACTION_TIMEOUT is what MySQL says before it closes; older clients only see the close, as ever.
 _IDLE = ClientFault("The client was disconnected because of inactivity", errno=4031, sqlstate="HY000")
+_HALF = ClientFault("Got timeout reading communication packets", errno=1159, sqlstate="08S01")
 # ER_QUERY_INTERRUPTED; no server has a number for a transaction that took too long.
 _TRANSACTION = ClientFault(
     "The transaction exceeded transaction_timeout and was rolled back", errno=1317, sqlstate="70100"
@@ -33,10 +35,31 @@ def sweep(services: Services, now: float) -> None:
     Args:
         now: loop time.
     """
-    idle_timeout = services.config.limits.idle_timeout
+    limits = services.config.limits
     for session in list(services.sessions.values()):
         if session.login_packets is None and not session.gone:
-            _look_at(session, now, idle_timeout)
+            _look_at(session, now, limits.idle_timeout)
+            if not session.gone:
+                _look_at_socket(session, now, limits)
+
+
+def _look_at_socket(session: Session, now: float, limits: Limits) -> None:
+    """Whether a packet goes on arriving that has begun to, and whether the client takes what is sent to it."""
+    client = session.client
+    size = 0 if session.busy or not client.writable or client.upload is not None else client.reader.pending
+    if size != client.receiving[0] or not size:
+        client.receiving = (size, now)
+    elif now - client.receiving[1] > limits.read_timeout:
+        _close(session, "read_timeout", _HALF)
+        return
+    size = 0 if client.writable or client.transport is None else client.transport.get_write_buffer_size()
+    if size != client.sending[0] or not size:
+        client.sending = (size, now)
+    elif now - client.sending[1] > limits.write_timeout:
+        log.warning("write_timeout: the client is closed", extra={"session": session.id})
+        session.services.counters.denied("write_timeout")
+        client.abort()  # there is no room for a word
+        lifecycle.end(session)
 
 
 def _look_at(session: Session, now: float, idle_timeout: float) -> None:
