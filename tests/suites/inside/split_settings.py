@@ -4,8 +4,11 @@ With SUITES_ATOMIC=0 no test is wrapped in a transaction (as if the engine had n
 autocommit, as an application's are, and may go to workers.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from typing import Any
 
 DRIVER = os.environ["SUITES_DRIVER"]
 if DRIVER == "pymysql":
@@ -16,7 +19,7 @@ if DRIVER == "pymysql":
     pymysql.install_as_MySQLdb()
 
 
-def _database(name):
+def _database(name: str) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.mysql",
         "NAME": name,
