@@ -136,13 +136,17 @@ class TestASwitchOfRoles:
         servers[0]["role"] = "manager"
         daemon = proxy(monitor=FAST, limits={"pool_wait": 20.0}, servers=servers)
         first, second = daemon.connect(database="app"), daemon.connect()
-        ask(first, "BEGIN")
-        ask(first, "INSERT INTO t VALUES (2)")
-        waiting = Meanwhile(ask, second, "INSERT INTO app.t VALUES (3)")
-        eventually(lambda: daemon.metrics().total("mysqlproxy_server_connections", server="manager"))
-        new = switch(cluster)
-        await_view(daemon, manager=new.name)
-        waiting.result()  # the transaction that held the connection has ended with its manager's role
+        old = cluster.manager
+        with old.connect("root") as gate:
+            ask(gate, "SELECT GET_LOCK('gate', 0)")
+            holding = Meanwhile(ask, first, "SELECT GET_LOCK('gate', 60)")
+            eventually(lambda: running(old, "'gate'"))
+            waiting = Meanwhile(ask, second, "INSERT INTO app.t VALUES (3)")
+            new = switch(cluster)
+            await_view(daemon, manager=new.name)
+            assert not waiting.done
+        holding.result()
+        waiting.result()
         assert served_by(cluster, r"VALUES \(3\)") == {"worker1": 1}
 
     def test_a_manager_set_read_only_by_hand_takes_nothing(
