@@ -25,7 +25,9 @@ def site(request: pytest.FixtureRequest) -> Site:
 @pytest.fixture
 def mariadb_site(cluster: LocalCluster, shared_proxy: Callable[..., Daemon]) -> Site:
     """The daemon in front of the MariaDB cluster."""
-    made = sites.mariadb_site(cluster, shared_proxy(routing=sites.ROUTING))
+    made = sites.mariadb_site(
+        cluster, shared_proxy(routing=sites.ROUTING, users=sites.users(cluster.passwords["app"]))
+    )
     made.prepare()
     return made
 

@@ -32,6 +32,7 @@ TABLES = (
     f"CREATE TABLE app.things (id INT AUTO_INCREMENT PRIMARY KEY, {_TYPES}, UNIQUE (name)) CHARACTER SET utf8mb4",
     "CREATE PROCEDURE app.two_results() BEGIN SELECT 1 AS one; SELECT 2 AS two; END",
 )
+OFFLOAD = "offload"  # an account: ``app`` whose reads leave the manager until its transaction writes or locks
 WRITES = r"^\s*(INSERT|UPDATE|DELETE|REPLACE|CREATE|DROP|ALTER|CALL|LOAD)\b"
 
 
@@ -170,8 +171,15 @@ def mysql_config(pair: MysqlPair, port: int, http_port: int) -> dict[str, Any]:
             {"name": "source", "address": pair.source.address, "role": "manager"},
             {"name": "replica", "address": pair.replica.address, "role": "worker"},
         ],
-        "users": [{"name": "app", "password": pair.passwords["app"]}],
+        "users": users(pair.passwords["app"]),
     }
+
+
+def users(password: str) -> list[dict[str, Any]]:
+    """``[[users]]``: the account ``app`` twice."""
+    app = {"name": "app", "password": password}
+    same = {"server_user": "app", "server_password": password}
+    return [app, {"name": OFFLOAD, "password": password, "autocommit_reads": "offload", **same}]
 
 
 # A read waits for what its session wrote as long as it takes, so that where it goes does not depend on the machine.
