@@ -58,6 +58,10 @@ def _server(before: ServerView | None, after: ServerView) -> Iterator[Change]:
         if after.unreadable.partition(":")[0] != before.unreadable.partition(":")[0]:
             yield Change(logging.WARNING, after.name, after.unreadable)
         return
+    if after.up and after.partial and (before is None or before.partial != after.partial):
+        yield Change(
+            logging.WARNING, after.name, f"takes only reads with read_consistency eventual: {after.partial}"
+        )
     if not after.up or (before is not None and was_up and before.unreadable == after.unreadable):
         return
     if after.unreadable:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mysqlproxy.cluster.election import NO_RIGHTS, elect, is_candidate, may_ask
-from mysqlproxy.cluster.readable import effective_lag, replicates, why_unreadable
+from mysqlproxy.cluster.readable import effective_lag, replicates, why_partial, why_unreadable
 from mysqlproxy.cluster.track import ServerState
 from mysqlproxy.cluster.view import ClusterView, Role, ServerView
 from mysqlproxy.config.schema import Monitor, Server
@@ -39,20 +39,23 @@ def decide(
     views = {server.name: _server_view(server, known, now) for server in servers}
     for name, view in views.items():
         reason = why_unreadable(view, chosen, servers, known, policy.max_replica_lag)
-        views[name] = replace(view, unreadable=reason)
+        partial = "" if chosen is not None and name == chosen.name else why_partial(name, servers, known)
+        views[name] = replace(view, unreadable=reason, partial=partial)
     if chosen is not None and chosen.maintenance:
         no_manager = f"the manager {chosen.name} is in maintenance"
     elif chosen is not None and all(view.unreadable for view in views.values()):
         views[chosen.name] = replace(views[chosen.name], unreadable="")
     holder = f"{chosen.name}#{known[chosen.name].incarnation}" if chosen is not None else ""
     in_order = tuple(views.values())
+    readers = tuple(view for view in in_order if not view.unreadable)
     version, mariadb, capabilities = _greeting(previous, chosen, in_order)
     return ClusterView(
         epoch=previous.epoch + (holder != previous.holder),
         servers=in_order,
         manager=views[chosen.name] if chosen is not None and not no_manager else None,
         no_manager=no_manager,
-        readers=tuple(view for view in in_order if not view.unreadable),
+        readers=readers,
+        complete=tuple(view for view in readers if not view.partial),
         alerts=(*outcome.alerts, *_expectations(chosen, in_order, known)),
         version=version,
         capabilities=capabilities,
@@ -69,7 +72,8 @@ def why(server: ServerView) -> str:
     if server.unreadable:
         return f"{server.name} takes no reads: {server.unreadable}"
     lag = "unknown, its source is gone" if server.lag is None else f"{server.lag:g} s"
-    return f"{server.name} takes reads: up, replicating, lag {lag}"
+    only = f", only with read_consistency eventual: {server.partial}" if server.partial else ""
+    return f"{server.name} takes reads: up, replicating, lag {lag}{only}"
 
 
 def _server_view(server: Server, known: Mapping[str, ServerState], now: float) -> ServerView:

@@ -10,6 +10,7 @@ https://dev.mysql.com/doc/refman/9.0/en/privileges-provided.html.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pymysql
@@ -33,28 +34,40 @@ def missing_privileges(connection: Any) -> list[str]:
         pymysql.MySQLError: the server could not be asked.
     """
     mariadb, version = _kind(connection)
-    if mariadb:
-        # Since 10.5 REPLICATION CLIENT is another name of BINLOG MONITOR, which does not show a replica's.
-        privilege = "SLAVE MONITOR" if version >= (10, 5) else "REPLICATION CLIENT"
-        statements = ["SHOW ALL SLAVES STATUS"]
-    else:
-        privilege = "REPLICATION CLIENT"
-        statements = ["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"]
+    # Since 10.5 MariaDB's REPLICATION CLIENT is another name of BINLOG MONITOR, which does not show a replica's.
+    apart = mariadb and version >= (10, 5)
+    replica = ("SHOW ALL SLAVES STATUS",) if mariadb else ("SHOW REPLICA STATUS", "SHOW SLAVE STATUS")
+    log = ("SHOW MASTER STATUS",) if mariadb else ("SHOW BINARY LOG STATUS", "SHOW MASTER STATUS")
+    missing = {
+        privilege: None
+        for privilege, statements in (
+            ("SLAVE MONITOR" if apart else "REPLICATION CLIENT", replica),
+            ("BINLOG MONITOR" if apart else "REPLICATION CLIENT", log),
+        )
+        if not _may_ask(connection, statements)
+    }
+    if not missing:
+        return []
+    [[account]] = _rows(connection, "SELECT CURRENT_USER()")
+    return [
+        f"the account {account} may not ask whether and from whom this server replicates, and what it leaves out; "
+        f"run: GRANT {', '.join(missing)} ON *.* TO {_quoted(str(account))};"
+    ]
+
+
+def _may_ask(connection: Any, statements: Sequence[str]) -> bool:
+    """Whether the account may run the first of the statements that the server knows."""
     for statement in statements:
         try:
             _rows(connection, statement)
         except pymysql.MySQLError as error:
             if error.args[:1] == (ER_PARSE_ERROR,) and statement != statements[-1]:
-                continue  # MySQL before 8.0.22
+                continue  # MySQL before 8.0.22 and before 8.2
             if error.args[:1] != (ER_SPECIFIC_ACCESS_DENIED_ERROR,):
                 raise
-            [[account]] = _rows(connection, "SELECT CURRENT_USER()")
-            return [
-                f"the account {account} may not ask whether and from whom this server replicates; "
-                f"run: GRANT {privilege} ON *.* TO {_quoted(str(account))};"
-            ]
-        return []
-    return []
+            return False
+        return True
+    return True
 
 
 def unseen_definitions(connection: Any) -> list[str]:

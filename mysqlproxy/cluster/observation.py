@@ -45,6 +45,7 @@ class Source:
         lag: Seconds_Behind_Source; None when the server does not know.
         reset: nothing but the source's address is left (RESET REPLICA), no position in its log.
         errno: of the last error of either thread, 0 for none.
+        filters: what it leaves out or renames, as in "replicate_do_db"; "" when it applies all it gets.
     """
 
     channel: str
@@ -56,6 +57,7 @@ class Source:
     lag: float | None
     reset: bool
     errno: int
+    filters: str = ""
 
     @property
     def inert(self) -> bool:
@@ -75,6 +77,8 @@ class Facts:
         sources: None when the monitor's account may not ask.
         position: as in ServerView.
         origins: MariaDB: last sequence of each (domain, server id) it knows of; empty for MySQL.
+        log_filters: what its binary log leaves out, as in "binlog_do_db"; "" for nothing, None when the monitor's
+            account may not ask.
         logs_updates: whether it writes replicated transactions to its own log, too.
     """
 
@@ -88,6 +92,7 @@ class Facts:
     position: GtidSet | None
     origins: Mapping[tuple[int, int], int] = field(default_factory=dict)
     logs_updates: bool = True
+    log_filters: str | None = ""
     lower_case_table_names: int = 0
     wait_timeout: float = 28800.0
     init_connect: bool = False
@@ -137,7 +142,14 @@ def read_source(row: Row) -> Source:
         lag=lag if lag_known else None,
         reset=not column("Source_Log_File", "Master_Log_File"),
         errno=int(column("Last_IO_Errno") or 0) or int(column("Last_SQL_Errno") or 0),
+        filters=filters(row, "replicate_"),
     )
+
+
+def filters(row: Row, prefix: str) -> str:
+    """Names of the columns that are not empty among those that begin so: each is an option of the server."""
+    named = ((name.lower(), value) for name, value in row.items())
+    return ", ".join(name for name, value in named if name.startswith(prefix) and _text(value).strip())
 
 
 def mariadb_facts(row: Row, sources: tuple[Source, ...] | None, version: str, capabilities: int) -> Facts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from typing import Any
 
 import pymysql
@@ -17,6 +18,7 @@ from mysqlproxy.cluster.observation import (
     Failure,
     Probe,
     Source,
+    filters,
     mariadb_facts,
     mysql_facts,
     read_source,
@@ -79,6 +81,7 @@ class Prober:
         self._booted = 0
         self._stopped = False
         self._replica_status = "SHOW REPLICA STATUS"
+        self._log_status = "SHOW BINARY LOG STATUS"
 
     def probe(self) -> Probe:
         """One probe, a failed one included."""
@@ -151,10 +154,12 @@ class Prober:
         if is_mariadb(version, flags):
             sources = self._sources(connection, "SHOW ALL SLAVES STATUS")
             [row] = connection.rows(MARIADB_VARIABLES)
-            return mariadb_facts(row, sources, version, flags)
+            facts = mariadb_facts(row, sources, version, flags)
+            return replace(facts, log_filters=self._log_filters(connection, "SHOW MASTER STATUS"))
         sources = self._sources(connection, self._replica_status)
         [row] = connection.rows(MYSQL_VARIABLES)
-        return mysql_facts(row, sources, version, flags)
+        facts = mysql_facts(row, sources, version, flags)
+        return replace(facts, log_filters=self._log_filters(connection, self._log_status))
 
     def _sources(self, connection: LimitedConnection, statement: str) -> tuple[Source, ...] | None:
         try:
@@ -165,6 +170,17 @@ class Prober:
             if error.args[:1] == (ER_PARSE_ERROR,) and statement == "SHOW REPLICA STATUS":
                 self._replica_status = "SHOW SLAVE STATUS"  # MySQL before 8.0.22
                 return self._sources(connection, self._replica_status)
+            raise
+
+    def _log_filters(self, connection: LimitedConnection, statement: str) -> str | None:
+        try:
+            return ", ".join(filters(row, "binlog_") for row in connection.rows(statement))
+        except pymysql.MySQLError as error:
+            if error.args[:1] == (ER_SPECIFIC_ACCESS_DENIED_ERROR,):
+                return None
+            if error.args[:1] == (ER_PARSE_ERROR,) and statement == "SHOW BINARY LOG STATUS":
+                self._log_status = "SHOW MASTER STATUS"  # MySQL before 8.2
+                return self._log_filters(connection, self._log_status)
             raise
 
 

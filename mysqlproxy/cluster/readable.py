@@ -81,6 +81,36 @@ def why_unreadable(
     return ""
 
 
+def why_partial(name: str, servers: Sequence[Server], known: Mapping[str, ServerState]) -> str:
+    """Why it may lack for good what the manager has: a filter on its way; "" when there is none.
+
+    Which statements a filter leaves out depends on default schemas and binlog_format as much as on what they name:
+    hence no schema and no table of such a server is trusted.
+    """
+    by_origin = {facts.origin: server.name for server in servers if (facts := known[server.name].facts)}
+    waiting, seen = [name], {name}
+    while waiting:
+        replica = waiting.pop()
+        facts = known[replica].facts
+        for source in (facts.sources if facts else None) or ():
+            if source.filters and not source.inert:
+                return f"{replica} has replication filters ({source.filters})"
+            origin = by_origin.get(source.origin, "")
+            if not origin or origin in seen or source.inert:
+                continue
+            of_source = known[origin].facts
+            if of_source is not None and of_source.log_filters is None:
+                return (
+                    f"the monitor's account may not ask what {origin} leaves out of its binary log; "
+                    "mysqlproxy check --connect has the GRANT"
+                )
+            if of_source is not None and of_source.log_filters:
+                return f"{origin} leaves something out of its binary log ({of_source.log_filters})"
+            seen.add(origin)
+            waiting.append(origin)
+    return ""
+
+
 def _foreign_source(
     name: str, manager: str, servers: Sequence[Server], known: Mapping[str, ServerState]
 ) -> str:

@@ -38,6 +38,8 @@ class ServerView:
         origin: the mark of its own transactions: server id (MariaDB) or UUID (MySQL).
         position: GTIDs it has applied (replica) or written (manager), or None when it has no GTIDs.
         unreadable: why it takes no reads, "" when it does.
+        partial: why it may lack for good what the manager has, "" when it does not: then it takes only reads that
+            ask for no more than read_consistency ``eventual``.
         incarnation: changes when the server was restarted or replaced, or its GTIDs began anew.
         histories: how often its GTIDs began anew: what was known of them before means nothing any more.
         lower_case_table_names: as on the server: 0 names are case-sensitive, 1 and 2 they are not.
@@ -64,6 +66,7 @@ class ServerView:
     origin: str = ""
     position: GtidSet | None = None
     unreadable: str = ""
+    partial: str = ""
     incarnation: int = 0
     histories: int = 0
     lower_case_table_names: int = 0
@@ -89,6 +92,7 @@ class ClusterView:
         no_manager: a sentence for the client and the log, "" when there is a manager.
         readers: the workers that may take reads; when there is none, the manager alone if it is up; else
             empty.
+        complete: those of the readers that are not ``partial``.
         alerts: sentences for log and metrics (two managers, manager behind, errant transactions, ...).
         version: the greeting for clients: the lowest version of the servers ever seen; "" when none was.
         capabilities: what all servers ever seen can do (intersection); 0 when none was.
@@ -102,6 +106,7 @@ class ClusterView:
     manager: ServerView | None = None
     no_manager: str = "no server has been reached yet"
     readers: tuple[ServerView, ...] = ()
+    complete: tuple[ServerView, ...] = ()
     alerts: tuple[str, ...] = ()
     version: str = ""
     capabilities: int = 0

@@ -49,6 +49,8 @@ def reason_for(
     if why is Why.STRATEGY:
         if server not in view.readers:
             return server.unreadable or "takes no reads"
+        if server.partial and chosen is not None and not chosen.partial:
+            return f"takes only reads with read_consistency eventual: {server.partial}"
         if strategy is Strategy.CUSTOMIZED:
             if isinf(server.ping):
                 return "its ping is not known"

@@ -103,6 +103,7 @@ def configured_view(config: Config) -> ClusterView:
         manager=manager,
         no_manager="" if manager else "the manager is in maintenance",
         readers=readers or ((manager,) if manager else ()),
+        complete=readers or ((manager,) if manager else ()),
         by_name={view.name: view for view in views},
     )
 

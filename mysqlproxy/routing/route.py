@@ -31,6 +31,7 @@ class Why(Enum):
     CONSISTENCY = "consistency"
     POSITION_UNKNOWN = "position_unknown"
     BEHIND = "behind"
+    UNLOGGED = "unlogged"  # the session has written past the binary log
     LAST_STATEMENT = "last_statement"
     LAST_INSERT = "last_insert"
     HINT = "hint"
@@ -89,7 +90,9 @@ def route(
         held_back = _manager_reads(view, stay, strategy, consistency)
         if held_back is not None:
             return _home(view, stay), held_back
-        readers = view.readers if not excluded else tuple(s for s in view.readers if s.name not in excluded)
+        readers = view.readers if consistency is Consistency.EVENTUAL else view.complete
+        if excluded:
+            readers = tuple(server for server in readers if server.name not in excluded)
         if hint is not None:
             if _asks_manager(hint, view) and view.manager is not None:
                 return _home(view, stay), Why.HINT

@@ -206,7 +206,7 @@ class Session:
             services.view,
             self.stay,
             self.strategy,
-            self.consistency,
+            freshness.consistency(self),
             services.balance,
             request.excluded | self.barred if self.barred else request.excluded,
             request.hint,

@@ -51,7 +51,7 @@ def reader(session: Session, chosen: ServerView, excluded: frozenset[str]) -> Se
     ):
         position.reader = ""
         return chosen
-    if last is not None and last in view.readers and last.name not in excluded:
+    if last is not None and last in view.complete and last.name not in excluded:
         return last
     return chosen  # the last one takes no reads now: ``catch_up`` finds out what may have been seen there
 

@@ -25,7 +25,7 @@ from mysqlproxy.protocol.capabilities import SESSION_TRACK, STATUS_AUTOCOMMIT
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.handshake import ChangeUser, HandshakeResponse, parse_change_user
 from mysqlproxy.protocol.packets import Ok, build_err, build_ok
-from mysqlproxy.routing.route import Stay
+from mysqlproxy.routing.route import Stay, Why
 from mysqlproxy.session.login import LoginPackets, authenticate, channel_of, greet, some_server, too_late
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def forget_state(session: Session, schema: bytes | None = None) -> None:
     session.state.reset(schema)
     session.position.rolled_back()
     session.recall = None
-    session.stay = Stay()
+    session.stay = Stay(manager_reads=Why.UNLOGGED if session.position.unlogged else None)
     session.offload.touched = False
     session.barred = frozenset()
     session.status = STATUS_AUTOCOMMIT

@@ -23,9 +23,10 @@ class Position:
         wrote: the open transaction has written.
         reader: name of the worker that answered the last read; "" when any may answer the next one.
         read_at: when that answer ended.
+        unlogged: sql_log_bin was set: what was written then comes to no worker, ever.
     """
 
-    __slots__ = ("_settled", "moves", "read_at", "reader", "unknown_since", "written", "wrote")
+    __slots__ = ("_settled", "moves", "read_at", "reader", "unknown_since", "unlogged", "written", "wrote")
 
     def __init__(self) -> None:
         self.written: GtidSet | None = None
@@ -34,6 +35,7 @@ class Position:
         self.wrote = False
         self.reader = ""
         self.read_at = 0.0
+        self.unlogged = False
         self._settled = 0
 
     def rolled_back(self) -> None:

@@ -54,6 +54,7 @@ _STANDING = (
     | STATUS_IN_TRANS_READONLY
     | STATUS_ANSI_QUOTES
 )
+_PAST_THE_LOG = frozenset(("sql_log_bin", "skip_replication"))
 # What prepares or resets a statement has none of the effects of its execution.
 _ABOUT_A_STATEMENT = frozenset((Command.STMT_PREPARE, Command.STMT_RESET))
 _NOTHING = Verdict(Kind.OTHER, ("executes nothing",))
@@ -118,6 +119,8 @@ def _learn_state(session: Session, connection: ServerConnection, request: Reques
     before = state.version
     try:
         for change in parse_session_state(connection.walker.session_state):
+            if change.name in _PAST_THE_LOG:
+                session.position.unlogged = True
             if gtids := state.learn(change):
                 freshness.told(session, gtids, connection, request)
     except (MalformedPacket, ValueError):
@@ -237,6 +240,8 @@ def remember_server(session: Session) -> None:
 
 def manager_reads(session: Session) -> Why | None:
     """Why this session's reads must go to the manager for now."""
+    if session.position.unlogged:
+        return Why.UNLOGGED
     offload = session.offload
     if session.status & STATUS_AUTOCOMMIT or offload.reads_may_leave:
         return None

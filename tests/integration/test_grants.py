@@ -40,7 +40,7 @@ def test_what_is_missing_comes_with_the_statement_that_grants_it(
         [sentence] = missing_privileges(connection)
     assert sentence.startswith("the account o'brien@127.0.0.% may not ask")
     grant = sentence.partition("run: ")[2]
-    privilege = "SLAVE MONITOR" if kind == "mariadb" else "REPLICATION CLIENT"
+    privilege = "SLAVE MONITOR, BINLOG MONITOR" if kind == "mariadb" else "REPLICATION CLIENT"
     assert grant == f"GRANT {privilege} ON *.* TO 'o''brien'@'127.0.0.%';"
     server.query(grant)
     with as_account(server, "o'brien") as connection:
