@@ -8,6 +8,7 @@ page_protocol_basic_eof_packet.html below https://dev.mysql.com/doc/dev/mysql-se
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -147,6 +148,25 @@ def translate_ok(payload: bytes, to_client_caps: int) -> bytes:
     status = ok.status & ~STATUS_SESSION_STATE_CHANGED
     head = payload[:at_status] + status.to_bytes(2, "little") + ok.warnings.to_bytes(2, "little")
     return head + lenenc_bytes(ok.info) if ok.info else head
+
+
+def with_session_state(payload: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """An OK packet under SESSION_TRACK with another session state; an EOF, which has none, without its flag.
+
+    Raises:
+        MalformedPacket: no OK packet, or what ``change`` raises.
+    """
+    if len(payload) == _EOF_SIZE and payload[0] == 0xFE:
+        return translate_ok(payload, 0)
+    ok, at_status = _split_ok(payload, SESSION_TRACK)
+    if not ok.status & STATUS_SESSION_STATE_CHANGED:
+        return payload
+    state = change(ok.session_state)
+    status = ok.status if state else ok.status & ~STATUS_SESSION_STATE_CHANGED
+    head = payload[:at_status] + status.to_bytes(2, "little") + ok.warnings.to_bytes(2, "little")
+    if not state:
+        return head + lenenc_bytes(ok.info) if ok.info else head
+    return head + lenenc_bytes(ok.info) + lenenc_bytes(state)
 
 
 def parse_err(payload: bytes, capabilities: int) -> Err:

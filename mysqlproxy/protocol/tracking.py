@@ -9,11 +9,12 @@ Information) and https://mariadb.com/kb/en/ok_packet/.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 
 from mysqlproxy.errors import MalformedPacket
-from mysqlproxy.protocol.codec import read_lenenc_bytes
+from mysqlproxy.protocol.codec import lenenc_bytes, read_lenenc_bytes
 
 
 class ChangeKind(Enum):
@@ -75,6 +76,49 @@ def parse_session_state(data: bytes) -> list[Change]:
         elif kind is not None:
             changes.append(Change(kind, "", _only(block, 0)))
     return changes
+
+
+def only_kinds(data: bytes, kinds: Collection[ChangeKind], variables: Collection[bytes] | None) -> bytes:
+    """The session state with nothing but changes of these kinds and of these variables.
+
+    Args:
+        data: ``Ok.session_state``.
+        variables: names, lower case; None: all.
+
+    Raises:
+        MalformedPacket: lengths that do not fit.
+    """
+    kept = bytearray()
+    position = 0
+    while position < len(data):
+        kind = _BY_TYPE.get(data[position])
+        block, end = read_lenenc_bytes(data, position + 1)
+        if kind is ChangeKind.VARIABLE:
+            if variables is not None:
+                block = _only_variables(block, variables)
+            if block:
+                kept += data[position : position + 1] + lenenc_bytes(block)
+        elif kind in kinds:
+            kept += data[position:end]
+        position = end
+    return bytes(kept)
+
+
+def is_statement_id(data: bytes) -> bool:
+    """Whether nothing changed but the number of the statement, which MySQL sends with every OK."""
+    return data[2:15] == b"\x0cstatement_id" and data[0] == 0 and data[1] == len(data) - 2
+
+
+def _only_variables(block: bytes, names: Collection[bytes]) -> bytes:
+    kept = bytearray()
+    position = 0
+    while position < len(block):
+        name, after = read_lenenc_bytes(block, position)
+        _, end = read_lenenc_bytes(block, after)
+        if name.lower() in names:
+            kept += block[position:end]
+        position = end
+    return bytes(kept)
 
 
 def _read_variables(block: bytes, changes: list[Change]) -> None:

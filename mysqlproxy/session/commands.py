@@ -61,8 +61,8 @@ def _classify(session: Session, raw: bytes, code: int) -> tuple[bytes, Hint | No
     hint = None
     if raw.find(MARK, 0, WITHIN) >= 0:
         hint = hinting.hint_in(session, payload[offset:], verdict.digest)
-    if verdict.connection_ids or verdict.unscoped:
-        text = rewritten(payload[offset:], verdict.connection_ids, verdict.unscoped, session.id)
+    if verdict.connection_ids or verdict.edits:
+        text = rewritten(payload[offset:], verdict.connection_ids, verdict.edits, session.id)
         raw = frame(payload[:offset] + text)
     return raw, hint, verdict
 

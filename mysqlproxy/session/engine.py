@@ -43,6 +43,7 @@ from mysqlproxy.session.relay import Relay
 from mysqlproxy.session.request import Request
 from mysqlproxy.session.services import Services
 from mysqlproxy.session.state import SessionState
+from mysqlproxy.session.trackers import Trackers
 from mysqlproxy.sql.verdict import Kind, Needs, SqlContext
 
 log = logging.getLogger("mysqlproxy.session")
@@ -75,7 +76,7 @@ class Session:
         "account", "active", "admitted", "barred", "busy", "capabilities", "cells", "charset", "client",
         "consistency", "context", "epoch", "gone", "held", "id", "identity", "login_packets", "login_schema", "loop",
         "offload", "position", "prepared", "reask", "recall", "relay", "request", "services", "since", "state",
-        "status", "stay", "strategy", "task", "tickets", "transaction_since", "why",
+        "status", "stay", "strategy", "task", "tickets", "trackers", "transaction_since", "why",
     )  # fmt: skip
 
     def __init__(self, client: Client, services: Services) -> None:
@@ -99,6 +100,7 @@ class Session:
         self.strategy = Strategy.DIRECT
         self.consistency = Consistency.SESSION
         self.state = SessionState()
+        self.trackers = Trackers()
         self.position = Position()
         self.prepared = PreparedStatements(services.config.limits.max_packet)
         self.epoch = services.view.epoch

@@ -27,6 +27,7 @@ from mysqlproxy.protocol.handshake import ChangeUser, HandshakeResponse, parse_c
 from mysqlproxy.protocol.packets import Ok, build_err, build_ok
 from mysqlproxy.routing.route import Stay, Why
 from mysqlproxy.session.login import LoginPackets, authenticate, channel_of, greet, some_server, too_late
+from mysqlproxy.session.trackers import Trackers
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -213,6 +214,7 @@ def forget_state(session: Session, schema: bytes | None = None) -> None:
     session.prepared.clear()
     release_all(session)
     session.state.reset(schema)
+    session.trackers = Trackers()
     session.position.rolled_back()
     session.recall = None
     session.stay = Stay(manager_reads=Why.UNLOGGED if session.position.unlogged else None)

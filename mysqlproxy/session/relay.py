@@ -1,12 +1,13 @@
 """The answer on its way from the server to the client: bytes through, boundaries exact. The hottest code but one.
 
 One relay per session, installed as the consumer of the connection that runs the session's statement. Only packet
-headers and OK, EOF and ERR are looked into (``protocol.response``); OK packets are translated for a client that did
-not ask for session tracking, which the daemon always has on towards servers.
+headers and OK, EOF and ERR are looked into (``protocol.response``); OK packets are translated: the daemon always
+has session tracking on towards servers, whatever the client asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mysqlproxy.errors import MalformedPacket
@@ -83,8 +84,14 @@ class Relay:
             out = data if end == len(data) else data[:end]
             if self.altered:
                 out = with_flags(out, walker.statuses, self.kept, self.added)
-            if self.translate and walker.state_changed and walker.oks:
-                out = translated(out, walker.oks, session.capabilities)
+            if walker.state_changed and walker.oks:
+                try:
+                    out = translated(out, walker.oks, self._shown)
+                except MalformedPacket as error:
+                    connection.consumer = None
+                    connection.abort()
+                    session.server_broken(error)
+                    return
             if request.form == response.PREPARE and not request.relayed and not walker.errno:
                 assert request.prepared is not None
                 out = out[: HEADER + 1] + request.prepared.id.to_bytes(4, "little") + out[HEADER + 5 :]
@@ -100,6 +107,13 @@ class Relay:
             self.held = data[end:] if end < len(data) else b""
             if walker.local_infile is not None:
                 upload.begin(session, connection)
+
+    def _shown(self, payload: bytes) -> bytes:
+        """An OK packet in the form that the client agreed to, with the changes that it asked for."""
+        session = self.session
+        if self.translate:
+            return translate_ok(payload, session.capabilities)
+        return session.trackers.shown(payload)
 
     def server_lost(self, error: Exception | None) -> None:
         self.session.server_gone(error)
@@ -117,13 +131,13 @@ def with_flags(data: bytes, places: list[int], kept: int, added: int) -> bytes:
     return bytes(altered)
 
 
-def translated(data: bytes, spans: list[tuple[int, int, int]], capabilities: int) -> bytes:
-    """``data`` with the OK packets at ``spans`` (start, end, sequence) in the form that the client agreed to."""
+def translated(data: bytes, spans: list[tuple[int, int, int]], translate: Callable[[bytes], bytes]) -> bytes:
+    """``data`` with the OK packets at ``spans`` (start, end, sequence) translated."""
     parts = []
     position = 0
     for start, end, sequence in spans:
         parts.append(data[position:start])
-        parts.append(frame(translate_ok(data[start + HEADER : end], capabilities), sequence))
+        parts.append(frame(translate(data[start + HEADER : end]), sequence))
         position = end
     parts.append(data[position:])
     return b"".join(parts)

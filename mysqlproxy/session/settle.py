@@ -25,7 +25,7 @@ from mysqlproxy.protocol.capabilities import (
 )
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.response import ResponseWalker
-from mysqlproxy.protocol.tracking import parse_session_state
+from mysqlproxy.protocol.tracking import is_statement_id, parse_session_state
 from mysqlproxy.routing.route import Why
 from mysqlproxy.session import freshness
 from mysqlproxy.session.request import Request
@@ -73,7 +73,7 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     verdict = _NOTHING if request.code in _ABOUT_A_STATEMENT else request.verdict
     status = walker.status  # an ERR has none: what was open before is taken to be open still
     if (
-        not walker.session_state
+        (not walker.state_changed or is_statement_id(walker.session_state))
         and status == connection.status
         and not walker.warnings
         and not walker.errno
@@ -125,6 +125,8 @@ def _learn_state(session: Session, connection: ServerConnection, request: Reques
                 freshness.told(session, gtids, connection, request)
     except (MalformedPacket, ValueError):
         state.uncarried = "a tracker's report that is not understood"
+    if verdict.trackers and not connection.walker.errno:
+        session.trackers.ask(verdict.trackers)
     text = request.raw[5:] if request.prepared is None else request.prepared.request[1:]
     if verdict.effects & Effect.VARIABLES and _COLLATE.search(text):
         named = _SET_NAMES.search(text)

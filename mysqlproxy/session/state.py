@@ -33,7 +33,17 @@ _NOT_CARRIED = frozenset(
 )
 # The daemon's own business, or reported without having been set.
 _IGNORED = frozenset(
-    ("last_gtid", "gtid_executed", "statement_id", "warning_count", "error_count", "in_transaction")
+    (
+        "last_gtid",
+        "gtid_executed",
+        "statement_id",
+        "warning_count",
+        "error_count",
+        "in_transaction",
+        "session_track_system_variables",
+        "session_track_schema",
+        "session_track_gtids",
+    )
 )
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,10})?\Z")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
@@ -98,7 +108,7 @@ class SessionState:
         return ""
 
     def set_variable(self, name: str, value: str) -> None:
-        if name in _IGNORED or name.startswith("session_track_"):
+        if name in _IGNORED:
             return
         if name in _NOT_CARRIED:
             self.uncarried = name

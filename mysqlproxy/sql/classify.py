@@ -7,8 +7,9 @@ for statements that are marked as not cacheable. What is not positively understo
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
-from mysqlproxy.sql import charsets, connections, leading, literals, special, statement, unscoped
+from mysqlproxy.sql import charsets, connections, leading, literals, special, statement, trackers, unscoped
 from mysqlproxy.sql.digest import MAX_TEXT, is_special, normaliser, shown
 from mysqlproxy.sql.finding import Finding, Tokens, simple, stronger, worst
 from mysqlproxy.sql.lexer import digest_lexer, text_lexer
@@ -62,13 +63,10 @@ def _verdict(
     """The union of the findings; what depends on literals is read from ``text``."""
     if not findings:
         return Verdict(Kind.OTHER, ("is empty",), digest, statements=0)
-    kill: Kill | None = None
-    files: tuple[bytes, ...] = ()
-    spans: tuple[connections.Span, ...] = ()
-    places: tuple[int, ...] = ()
+    literal = _Literal()
     cacheable = all(finding.cacheable for finding in findings)
     if not cacheable and text is not None and context is not None:
-        kill, files, spans, places = _from_text(text, context)
+        literal = _from_text(text, context)
     kind = worst(finding.kind for finding in findings)
     needs = _needs(findings)
     if kind is Kind.WRITE and needs is Needs.MANAGER:
@@ -81,13 +79,14 @@ def _verdict(
         digest=digest,
         tables=tuple(sorted(set().union(*(finding.tables for finding in findings)))),
         functions=tuple(sorted(set().union(*(finding.functions for finding in findings)))),
-        effects=_effects(findings),
+        effects=_effects(findings) | literal.effects,
         needs=needs,
         statements=len(findings) if statements is None else statements,
-        kill=kill,
-        local_files=files,
-        connection_ids=spans,
-        unscoped=places,
+        kill=literal.kill,
+        local_files=literal.files,
+        connection_ids=literal.spans,
+        edits=literal.edits,
+        trackers=literal.wishes,
         cacheable=cacheable,
     )
 
@@ -113,18 +112,34 @@ def _needs(findings: list[Finding]) -> Needs:
     return needs
 
 
-def _from_text(
-    text: bytes, context: SqlContext
-) -> tuple[Kill | None, tuple[bytes, ...], tuple[connections.Span, ...], tuple[int, ...]]:
+class _Literal(NamedTuple):
+    """What depends on the literals of a text, or on places in it."""
+
+    kill: Kill | None = None
+    files: tuple[bytes, ...] = ()
+    spans: tuple[connections.Span, ...] = ()
+    edits: tuple[trackers.Edit, ...] = ()
+    wishes: tuple[tuple[str, str], ...] = ()
+    effects: Effect = Effect.NONE
+
+
+def _from_text(text: bytes, context: SqlContext) -> _Literal:
     tokens = text_lexer(context.ansi_quotes, context.no_backslash_escapes)(text)
     parts: list[Tokens] = statement.split(tokens)
     kill = literals.kill_of(parts[0]) if len(parts) == 1 else None
     files = [literals.local_file_of(part, text, context.no_backslash_escapes) for part in parts]
     spans = [span for part in parts for span in connections.spans(part)]
-    places = (
-        [place for part in parts for place in unscoped.places(special.code(part))] if context.mariadb else []
+    sets = [] if leading.is_routine(parts[0]) else [special.code(part) for part in parts]
+    edits = [edit for part in sets for edit in unscoped.edits(part)] if context.mariadb else []
+    asked = [trackers.asked(part, text, context) for part in sets]
+    return _Literal(
+        kill=kill,
+        files=tuple(file for file in files if file is not None),
+        spans=tuple(spans),
+        edits=(*edits, *(edit for one in asked for edit in one.edits)),
+        wishes=tuple(wish for one in asked for wish in one.wishes),
+        effects=Effect.UNTRACKED if any(one.blind for one in asked) else Effect.NONE,
     )
-    return kill, tuple(file for file in files if file is not None), tuple(spans), tuple(places)
 
 
 def _large(text: bytes, context: SqlContext) -> Verdict:

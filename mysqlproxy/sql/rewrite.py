@@ -1,5 +1,5 @@
 """What a text must be changed in before a server gets it: the client's connection id in place of CONNECTION_ID(), and
-SESSION put into SET @@name. Called by the session for texts whose verdict has such places.
+what ``Verdict.edits`` says. Called by the session for texts whose verdict has such places.
 """
 
 from __future__ import annotations
@@ -7,15 +7,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def rewritten(text: bytes, spans: Sequence[tuple[int, int, bool]], unscoped: Sequence[int], id: int) -> bytes:
-    """``text`` with ``Verdict.connection_ids`` replaced by the number ``id`` and SESSION at ``Verdict.unscoped``.
+def rewritten(
+    text: bytes, spans: Sequence[tuple[int, int, bool]], edits: Sequence[tuple[int, int, bytes]], id: int
+) -> bytes:
+    """``text`` with ``Verdict.connection_ids`` replaced by the number ``id``, and ``Verdict.edits``.
 
     Args:
         spans: of this very text: (start, end, whole_item). A whole select item gets its own text as alias, so
             that the column keeps its name.
-        unscoped: of this very text, too.
+        edits: of this very text, too.
     """
-    changes = [(place, place, b"SESSION.") for place in unscoped]
+    changes = list(edits)
     for start, end, whole_item in spans:
         alias = b" AS `" + text[start:end].replace(b"`", b"``") + b"`" if whole_item else b""
         changes.append((start, end, b"%d" % id + alias))

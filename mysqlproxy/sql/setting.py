@@ -29,13 +29,15 @@ def judge(tokens: Tokens, context: SqlContext) -> Finding:
     elif word(tokens, 1) == "RESOURCE":
         finding.effects |= Effect.UNTRACKED
     else:
-        for assignment in _split(tokens[1:]):
+        for assignment in assignments(tokens):
             finding.effects |= _assignment(assignment)
             _value(assignment, finding, context)
     return finding
 
 
-def _split(tokens: Tokens) -> list[Tokens]:
+def assignments(tokens: Tokens) -> list[Tokens]:
+    """What stands between the commas behind the first token, outside of parentheses."""
+    tokens = tokens[1:]
     parts: list[Tokens] = []
     depth = begin = 0
     for index, token in enumerate(tokens):

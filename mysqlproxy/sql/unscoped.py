@@ -12,9 +12,10 @@ from mysqlproxy.sql.finding import Tokens, word
 from mysqlproxy.sql.variables import ONE_TRANSACTION
 
 
-def places(statement: Tokens) -> list[int]:
-    """The offset in the text of each such name in one statement. Not of variables for which the form without a
-    scope means something else: the next transaction only.
+def edits(statement: Tokens) -> list[tuple[int, int, bytes]]:
+    """What to put into the text for each such name in one statement, and where.
+
+    Not of variables for which the form without a scope means something else: the next transaction only.
     """
     if word(statement, 0) != "SET" or word(statement, 1) == "STATEMENT":
         return []
@@ -29,5 +30,6 @@ def places(statement: Tokens) -> list[int]:
             name, scope = variable_at(statement, index + 1)
             assigned = word(statement, index + 2) in {"=", ":="}
             if name and not scope and assigned and name not in ONE_TRANSACTION:
-                found.append(statement[index + 1].start)
+                place = statement[index + 1].start
+                found.append((place, place, b"SESSION."))
     return found

@@ -25,7 +25,7 @@ _UNTRACKED = words(
         TRANSACTION_ALLOW_BATCHING XA_DETACH_ON_PREPARE
         """
 )
-_UNTRACKED_PREFIXES = ("GTID_", "PSEUDO_", "SESSION_TRACK_", "WSREP_", "DEBUG", "LAST_GTID")
+_UNTRACKED_PREFIXES = ("GTID_", "PSEUDO_", "WSREP_", "DEBUG", "LAST_GTID")
 
 # Without SESSION, SET @@transaction_isolation is for the next transaction alone.
 ONE_TRANSACTION = frozenset(

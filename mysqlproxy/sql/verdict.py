@@ -90,7 +90,8 @@ class Verdict:
             text, as byte offsets; ``whole_item`` tells that the call alone is a select item without alias,
             so that the replacement must keep its name. Offsets are per text: such texts are never cached by
             digest.
-        unscoped: places in the text, ascending, where "SESSION." must be put in: see ``sql.unscoped``.
+        edits: (start, end, replacement) in the text: ``sql.unscoped``, ``sql.trackers``.
+        trackers: what it asks of the session trackers: ``sql.trackers``.
         cacheable: equal digest (in an equal context) means an equal verdict.
         notes: what others found out about it and keep with it, by who they are; bounded by them.
     """
@@ -106,7 +107,8 @@ class Verdict:
     kill: Kill | None = None
     local_files: tuple[bytes, ...] = ()
     connection_ids: tuple[tuple[int, int, bool], ...] = ()
-    unscoped: tuple[int, ...] = ()
+    edits: tuple[tuple[int, int, bytes], ...] = ()
+    trackers: tuple[tuple[str, str], ...] = ()
     cacheable: bool = True
     notes: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 

@@ -150,7 +150,7 @@ def test_local_files(sql: str, files: tuple[bytes, ...], no_backslash_escapes: b
 def test_connection_ids(sql: str, rewritten: str) -> None:
     text = sql.encode()
     verdict = classify(text, CONTEXT)
-    assert rewrite.rewritten(text, verdict.connection_ids, verdict.unscoped, 7) == rewritten.encode()
+    assert rewrite.rewritten(text, verdict.connection_ids, verdict.edits, 7) == rewritten.encode()
     assert not (verdict.connection_ids and verdict.cacheable)
 
 
@@ -178,8 +178,80 @@ def test_set_names_its_scope_for_mariadbs_trackers(sql: str, expected: str | Non
     for mariadb in (True, False):
         verdict = Classifier().verdict(sql.encode(), replace(CONTEXT, mariadb=mariadb))
         wanted = expected if mariadb and expected else sql.replace("CONNECTION_ID()", "7")
-        text = rewrite.rewritten(sql.encode(), verdict.connection_ids, verdict.unscoped, 7)
+        text = rewrite.rewritten(sql.encode(), verdict.connection_ids, verdict.edits, 7)
         assert text.decode() == wanted
+
+
+LIST = "session_track_system_variables"
+
+
+@pytest.mark.parametrize(
+    ("sql", "sent", "wishes"),
+    [
+        (f"SET {LIST} = 'a,b'", f"SET {LIST} = '*'", [(LIST, "a,b")]),
+        (f"SET {LIST} = ''", f"SET {LIST} = '*'", [(LIST, "")]),
+        (f"SET @@session.{LIST} := DEFAULT", f"SET @@session.{LIST} := '*'", [(LIST, "\1")]),
+        (
+            f"SET autocommit=1,{LIST}=CONCAT(@@{LIST},',a'),b=2",
+            f"SET autocommit=1,{LIST}='*',b=2",
+            [(LIST, "\0,a")],
+        ),
+        (f"SET {LIST}=CONCAT(@@global.{LIST}, ',', 'a')", f"SET {LIST}='*'", [(LIST, "\1,a")]),
+        (
+            f"SET session_track_schema= ON;SET {LIST}='a'",
+            f"SET session_track_schema= 1;SET {LIST}='*'",
+            [("session_track_schema", "1"), (LIST, "a")],
+        ),
+        (
+            "SET SESSION session_track_schema = 'off'",
+            "SET SESSION session_track_schema = 1",
+            [("session_track_schema", "")],
+        ),
+        (
+            "SET session_track_gtids = OFF, session_track_state_change = 1",
+            "SET session_track_gtids = 'OWN_GTID', session_track_state_change = 1",
+            [("session_track_gtids", "")],
+        ),
+    ],
+)
+def test_the_daemon_s_trackers_stay_on(sql: str, sent: str, wishes: list[tuple[str, str]]) -> None:
+    verdict = Classifier().verdict(sql.encode(), replace(CONTEXT, mariadb=False))
+    assert rewrite.rewritten(sql.encode(), (), verdict.edits, 7).decode() == sent
+    assert list(verdict.trackers) == wishes
+    assert not verdict.effects & Effect.UNTRACKED
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"SET {LIST} = REPEAT('a', 2)",
+        f"SET {LIST} = @x",
+        f"SET {LIST} = NULL",
+        f"SET {LIST} = CONCAT(@@{LIST}, @x)",
+        f"SET {LIST} = 'a' 'b'",
+        "SET session_track_schema = 1 - 1",
+        "SET session_track_gtids = ALL_GTIDS",
+    ],
+)
+def test_trackers_set_to_what_cannot_be_read_here_keep_the_session(sql: str) -> None:
+    verdict = Classifier().verdict(sql.encode(), replace(CONTEXT, mariadb=False))
+    assert verdict.effects & Effect.UNTRACKED
+    assert rewrite.rewritten(sql.encode(), (), verdict.edits, 7).decode() == sql
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"SET GLOBAL {LIST} = ''",
+        f"SET @@persist.{LIST} = ''",
+        f"CREATE PROCEDURE p() BEGIN DO 1; SET {LIST} = ''; END",
+        f"SELECT '; SET {LIST} = 1'",
+        "SET session_track_transaction_info = 'STATE'",
+    ],
+)
+def test_other_sets_are_sent_as_they_are(sql: str) -> None:
+    verdict = Classifier().verdict(sql.encode(), replace(CONTEXT, mariadb=False))
+    assert not verdict.edits and not verdict.trackers
 
 
 @pytest.mark.parametrize(

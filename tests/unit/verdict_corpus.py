@@ -679,7 +679,7 @@ SESSION = [
         "SET SESSION gtid_domain_id = 1",
         "SET server_id = 5",
         "SET pseudo_slave_mode = 1",
-        "SET session_track_schema = 0",
+        "SET session_track_schema = 1 - 1",
         "SET hot_cache.key_buffer_size = 1",
         effects=E.VARIABLES | E.UNTRACKED,
     ),

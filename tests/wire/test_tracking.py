@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,13 @@ from mysqlproxy.errors import MalformedPacket, ProxyError
 from mysqlproxy.protocol.capabilities import PROTOCOL_41, SESSION_TRACK
 from mysqlproxy.protocol.codec import lenenc_bytes
 from mysqlproxy.protocol.packets import parse_ok
-from mysqlproxy.protocol.tracking import Change, ChangeKind, parse_session_state
+from mysqlproxy.protocol.tracking import (
+    Change,
+    ChangeKind,
+    is_statement_id,
+    only_kinds,
+    parse_session_state,
+)
 from tests.wire import captured
 
 TRACK = PROTOCOL_41 | SESSION_TRACK
@@ -145,3 +153,34 @@ def test_any_bytes_are_changes_or_an_error(data: bytes) -> None:
     except ProxyError:
         return
     assert len(found) <= len(data)
+
+
+def test_only_some_kinds_and_variables_are_kept() -> None:
+    state = (
+        block(0, b"\x03a_b\x01x") + block(0, b"\x01c\x01y\x01d\x01z") + block(1, b"\x03app") + block(9, b"?")
+    )
+    assert only_kinds(state, {ChangeKind.SCHEMA}, {b"d"}) == block(0, b"\x01d\x01z") + block(1, b"\x03app")
+    assert only_kinds(state, (), None) == block(0, b"\x03a_b\x01x") + block(0, b"\x01c\x01y\x01d\x01z")
+    assert only_kinds(state, (), ()) == b""
+
+
+@given(st.binary(max_size=100))
+def test_any_state_is_filtered_or_malformed(data: bytes) -> None:
+    with contextlib.suppress(MalformedPacket):
+        kept = only_kinds(data, tuple(ChangeKind), None)
+        assert only_kinds(kept, tuple(ChangeKind), None) == kept
+    with contextlib.suppress(MalformedPacket):
+        only_kinds(data, (ChangeKind.SCHEMA,), (b"a",))
+
+
+def test_a_statements_number_alone_is_told_apart() -> None:
+    alone = block(0, b"\x0cstatement_id\x0245")
+    assert is_statement_id(alone)
+    for state in (
+        b"",
+        alone + alone,
+        alone + block(1, b"\x03app"),
+        block(0, b"\x0bstatement_i\x0245"),
+        alone[:-1],
+    ):
+        assert not is_statement_id(state)
