@@ -123,7 +123,10 @@ def still_valid(session: Session, connection: ServerConnection) -> ServerConnect
     """
     view = session.services.view
     is_manager = view.manager is not None and view.manager.name == connection.name
-    if not connection.closed and (connection.epoch == view.epoch or is_manager == connection.was_manager):
+    # The session has dropped its default schema; no command takes that from a connection that has it still.
+    dropped = session.state.schema is None and connection.schema and not connection.keep & IRREPLACEABLE
+    same_role = connection.epoch == view.epoch or is_manager == connection.was_manager
+    if not connection.closed and same_role and not dropped:
         connection.epoch = view.epoch
         return connection
     if connection.keep & IRREPLACEABLE:

@@ -212,3 +212,19 @@ def test_change_user_to_a_schema_that_cannot_be_is_the_servers_error(
     with proxied(proxy(), schema="app") as client:
         refused = client.change_user("app", cluster.passwords["app"], schema).err
         assert refused is not None and refused.errno in (1044, 1049)
+
+
+def test_a_default_schema_that_the_session_drops_is_gone_everywhere(
+    cluster: LocalCluster, client: RawClient, on_workers: Ask
+) -> None:
+    client.query("USE other").check()
+    assert on_workers("SELECT a FROM t") == b"2"  # each connection has it now
+    client.query("DROP DATABASE other").check()
+    cluster.wait_in_sync()
+    assert client.query("SELECT DATABASE()").value is None
+    assert on_workers("SELECT COALESCE(DATABASE(), 'none') FROM app.t") == b"none"
+    for _ in range(3):
+        error = client.query("SELECT a FROM t").err
+        assert error is not None and (error.errno, error.sqlstate) == (1046, "3D000")
+    client.query("USE app").check()
+    assert on_workers("SELECT a FROM t") == b"1"
