@@ -16,7 +16,6 @@ from mysqlproxy.bench.plan import Row
 from mysqlproxy.bench.site import Site, Target
 from mysqlproxy.bench.stats import Sample
 from mysqlproxy.bench.sysbench import Outcome
-from mysqlproxy.demo.daemon import Metrics
 
 
 class Runner:
@@ -58,7 +57,8 @@ class Runner:
     def _load(self, row: Row, target: Target) -> dict[str, float]:
         pids = _pids(target)
         resident = proc.begin_peak(pids)
-        before = target.daemon.metrics() if target.daemon else None
+        spread = target.name in plan.STRATEGIES
+        selects = self._site.manager_selects() if spread else 0
         cpu = proc.cpu_seconds(pids)
 
         def started() -> None:
@@ -73,8 +73,10 @@ class Runner:
             values[stats.MEMORY] = proc.pss_kib(pids)
         if pids and resident is not None:
             values[stats.GROWTH] = proc.peak_kib(pids) - resident
-        if before is not None and target.daemon is not None and target.name in plan.STRATEGIES:
-            values |= _workers_share(before, target.daemon.metrics(), target.name)
+        if spread and outcome.reads:
+            # By the manager's own counter, which the daemons' monitors add a few to.
+            at_manager = self._site.manager_selects() - selects
+            values[stats.SHARE] = max(0.0, 1 - at_manager / outcome.reads)
         return values
 
     def _sysbench(
@@ -130,17 +132,3 @@ def _values(outcome: Outcome) -> dict[str, float]:
         "errors": outcome.errors,
         "seconds": outcome.seconds,
     }
-
-
-def _workers_share(before: Metrics, after: Metrics, strategy: str) -> dict[str, float]:
-    name = "mysqlproxy_statements_total"
-    reads = {
-        labels["server"]: value - before.total(name, **labels)
-        for labels, value in after.get(name, [])
-        if (labels["kind"], labels["strategy"]) == ("read", strategy)
-    }
-    total = sum(reads.values())
-    if not total:
-        return {}
-    managers = [labels["server"] for labels, value in after.get("mysqlproxy_server_manager", []) if value]
-    return {stats.SHARE: 1 - sum(reads.get(manager, 0.0) for manager in managers) / total}

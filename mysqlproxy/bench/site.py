@@ -40,13 +40,11 @@ class Target:
     Attributes:
         login: where sysbench connects.
         pid: of its first process; 0 for the server itself and what runs elsewhere.
-        daemon: for its metrics; None when it is none.
     """
 
     name: str
     login: Login
     pid: int = 0
-    daemon: Daemon | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +132,13 @@ class Site:
             login = replace(backend.manager, host=rival.host, port=rival.port)
             self._add(Target(rival.name, login, rival.pid))
 
+    def manager_selects(self) -> int:
+        """How many SELECTs the manager has ever been asked, by its own count."""
+        with tables.connect(self.targets[DIRECT].login) as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW GLOBAL STATUS LIKE 'Com_select'")
+            ((_, value),) = cursor.fetchall()
+        return int(value)
+
     def _backend(self) -> Backend:
         if self._cluster is not None:
             self._stack.callback(self._cluster.stop)
@@ -188,11 +193,11 @@ class Site:
             lambda: daemon.metrics().total("mysqlproxy_server_readable") >= workers, "all workers take reads"
         )
         here = replace(backend.manager, host="127.0.0.1", port=daemon.port, user=PROXY)
-        self._add(Target(name, here, daemon.pid, daemon))
+        self._add(Target(name, here, daemon.pid))
         if name == PROXY:
             for account in STRATEGY_OF:
-                self._add(Target(account, replace(here, user=account), daemon.pid, daemon))
-            self._add(Target(TLS, replace(here, tls=True), daemon.pid, daemon))
+                self._add(Target(account, replace(here, user=account), daemon.pid))
+            self._add(Target(TLS, replace(here, tls=True), daemon.pid))
 
     def _add(self, target: Target) -> None:
         self.targets[target.name] = target

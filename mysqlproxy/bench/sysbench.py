@@ -29,12 +29,13 @@ class Outcome:
 
     Attributes:
         seconds: from the first event to the last.
-        statements, events, errors: how many; an event of read_only is a transaction.
+        statements, reads, events, errors: how many; reads are the SELECTs, an event of read_only is a transaction.
         p50, p95, p99: milliseconds of an event, by sysbench's histogram (its steps are 2 %).
     """
 
     seconds: float
     statements: int
+    reads: int
     events: int
     errors: int
     p50: float
@@ -175,6 +176,7 @@ def parse(text: str) -> Outcome:
     return Outcome(
         seconds=number(r"total time:\s+([\d.]+)s"),
         statements=int(number(r"queries:\s+(\d+)")),
+        reads=int(number(r"read:\s+(\d+)")),
         events=int(number(r"total number of events:\s+(\d+)")),
         errors=int(number(r"ignored errors:\s+(\d+)")),
         p50=percentile(buckets, 0.50),

@@ -51,7 +51,7 @@ Latency (ms):
 
 def test_the_report() -> None:
     assert parse(REPORT) == Outcome(
-        seconds=2.0039, statements=26192, events=1637, errors=3, p50=1.055, p95=1.055, p99=9.910
+        seconds=2.0039, statements=26192, reads=22918, events=1637, errors=3, p50=1.055, p95=1.055, p99=9.910
     )
 
 
