@@ -119,27 +119,42 @@ def test_a_wrong_password_for_the_server_is_told(mysql97: MysqlPair, daemons: Fa
     assert "wrong" not in daemon.log()
 
 
+def assert_attributes(daemon: Daemon, query: Callable[[str], list[dict[str, Any]]]) -> None:
+    """``query`` asks the one server that holds everything."""
+
+    def seen() -> dict[str, str]:
+        rows = query(
+            "SELECT a.ATTR_NAME AS name, a.ATTR_VALUE AS value FROM performance_schema.session_connect_attrs a "
+            "JOIN performance_schema.threads t ON t.PROCESSLIST_ID = a.PROCESSLIST_ID "
+            "WHERE t.PROCESSLIST_USER = 'app'"
+        )
+        return {row["name"]: row["value"] for row in rows}
+
+    client = daemon.connect(program_name="the accounts' report")
+    ask(client, "BEGIN")
+    eventually(lambda: seen().get("program_name") == "the accounts' report", what="the client's own attribute")
+    found = seen()
+    assert found["_client_name"] == "mysqlproxy"
+    assert found["proxied_client"] == "127.0.0.1"
+    client.close()
+    other = daemon.connect(program_name="another")
+    ask(other, "BEGIN")
+    eventually(lambda: seen().get("program_name") == "another", what="the reset tells the new client's")
+
+
 def test_attributes_name_the_daemon_and_the_client(
     tmp_path_factory: pytest.TempPathFactory, daemons: Factory
 ) -> None:
     options = {"performance_schema": "ON"}
     with LocalCluster(tmp_path_factory.mktemp("ps") / "c", workers=0, options=options) as cluster:
-        daemon = daemons.start(daemons.config(cluster))
-        client = daemon.connect(program_name="the accounts' report")
-        ask(client, "SELECT 1")
+        assert_attributes(daemons.start(daemons.config(cluster)), cluster.manager.query)
 
-        def seen() -> dict[str, str]:
-            rows = cluster.manager.query(
-                "SELECT a.ATTR_NAME AS name, a.ATTR_VALUE AS value FROM performance_schema.session_connect_attrs a "
-                "JOIN information_schema.PROCESSLIST p ON p.ID = a.PROCESSLIST_ID WHERE p.USER = 'app'"
-            )
-            return {row["name"]: row["value"] for row in rows}
 
-        found = eventually(seen)
-        assert found["_client_name"] == "mysqlproxy"
-        assert found["program_name"] == "the accounts' report"
-        assert found["proxied_client"] == "127.0.0.1"
-        client.close()
-        other = daemon.connect(program_name="another")
-        ask(other, "SELECT 1")
-        eventually(lambda: seen()["program_name"] == "another", what="the reset tells the new client's")
+def test_attributes_arrive_at_mysql(mysql97: MysqlPair, daemons: Factory) -> None:
+    mysql97.source.kill()
+    mysql97.start_server(mysql97.source, "--performance-schema=ON")
+    try:
+        assert_attributes(daemons.start(mysql_config(mysql97)), mysql97.source.query)
+    finally:
+        mysql97.source.kill()
+        mysql97.start_server(mysql97.source)

@@ -145,8 +145,8 @@ class MysqlPair:
         self.wait_in_sync()
         self.replica.query("SET GLOBAL read_only = ON")
 
-    def start_server(self, server: MysqlServer) -> None:
-        """Start one (again) and return when it answers."""
+    def start_server(self, server: MysqlServer, *options: str) -> None:
+        """Start one (again), with more options, and return when it answers."""
         files = server.directory
         Path(server.socket).unlink(missing_ok=True)
         server.process = subprocess.Popen(
@@ -170,6 +170,7 @@ class MysqlPair:
                 "--gtid-mode=ON",
                 "--enforce-gtid-consistency=ON",
                 "--secure-file-priv=",
+                *options,
             ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
