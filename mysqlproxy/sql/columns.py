@@ -156,17 +156,12 @@ class _Targets:
 def _columns(tree: exp.Expr, targets: _Targets) -> Iterator[tuple[exp.Column, bool]]:
     for column in tree.find_all(exp.Column):
         yield column, id(column) in targets.assigned
-    # Columns that the tree holds as bare names: INSERT INTO t (a), VALUES(a), USING (a).
-    for schema in tree.find_all(exp.Schema):
-        for name in schema.expressions:
-            yield exp.Column(this=exp.to_identifier(name.name)), True
-    for join in tree.find_all(exp.Join):
-        for name in join.args.get("using") or []:
-            yield exp.Column(this=exp.to_identifier(name.name)), False
-    for call in tree.find_all(exp.Anonymous):
-        for argument in call.expressions:
-            if isinstance(argument, exp.Identifier):
-                yield exp.Column(this=exp.to_identifier(argument.name)), False
+    # What the tree holds as bare names is a column for all we know: INSERT INTO t (a), VALUES(a), USING (a).
+    for name in tree.find_all(exp.Identifier):
+        parent = name.parent
+        if isinstance(parent, exp.Column | exp.Table | exp.TableAlias) or name.arg_key == "alias":
+            continue
+        yield exp.Column(this=exp.to_identifier(name.name)), isinstance(parent, exp.Schema)
 
 
 def _add(

@@ -21,6 +21,7 @@ from mysqlproxy.sql.words import words
 _NAMES = frozenset({TokenKind.WORD, TokenKind.QUOTED})
 _EXPLAIN = frozenset({"EXPLAIN", "DESCRIBE", "DESC"})
 _EXPLAINABLE = reading.LEADS | {"INSERT", "REPLACE", "UPDATE", "DELETE"}
+_SEQUENCE = frozenset({"nextval", "lastval", "setval"})
 _DML = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE"})
 _QUERY = frozenset({"SELECT", "TABLE", "VALUES", "WITH"})
 # These read names or nothing; what they write is no table.
@@ -172,7 +173,8 @@ def _parsed(tokens: Tokens, verb: str, context: SqlContext, look: Look) -> Use:
     calls.scan(tokens, called, context, start)
     size = measure(tokens)
     tree = None
-    if size.tokens <= reading.MAX_TOKENS and size.depth <= reading.MAX_DEPTH:
+    sequence = _called(tokens) & _SEQUENCE  # its argument is a table
+    if not sequence and size.tokens <= reading.MAX_TOKENS and size.depth <= reading.MAX_DEPTH:
         tree = columns.tree_of(tokens, verb)
     if tree is None:
         use = replace(loosely(tokens, context, look), may_write=verb in _DML)

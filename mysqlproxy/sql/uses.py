@@ -20,6 +20,7 @@ from mysqlproxy.sql.lexer import Token, TokenKind, digest_lexer, text_lexer
 from mysqlproxy.sql.reach import Look, keywords_of, loosely, use_of
 from mysqlproxy.sql.use import Use, fold
 from mysqlproxy.sql.verdict import SqlContext
+from mysqlproxy.sql.words import words
 
 MAX_STATEMENTS = 1000
 """In one text; more are not looked at one by one."""
@@ -30,18 +31,24 @@ MAX_NORMALISED = 256 * 1024
 _NAMES = frozenset({TokenKind.WORD, TokenKind.QUOTED})
 
 
+# Variables, and words of SET NAMES and SET CHARACTER SET, that change how a text is read.
+_READ_BY = words("sql_mode old_mode names character charset char character_set_client")
+
+
 @dataclass(frozen=True, slots=True)
 class Uses:
     """What a text uses.
 
     Attributes:
         each: one for each statement that is executed; those in a PREPARE FROM 'text' count as executed.
+        statements: how many are in the text itself.
         prepares: folded name and text when this is exactly one PREPARE of a literal.
         disturbs: other statements may be prepared under a known name when it has run.
         digests: of the text, and of each text in a PREPARE or EXECUTE IMMEDIATE; one that cannot be made is None.
     """
 
     each: tuple[Use, ...]
+    statements: int = 1
     prepares: tuple[str, bytes] | None = None
     disturbs: bool = False
     digests: tuple[str | None, ...] = ()
@@ -103,6 +110,13 @@ def _parameter(token: Token) -> Token:
     return token._replace(kind=TokenKind.NUMBER) if token.kind is TokenKind.BAD else token
 
 
+def _changes_reading(tokens: Tokens) -> bool:
+    """Whether the statement may change the sql_mode or character set under which the next one is read."""
+    keywords = keywords_of(tokens)
+    named = {fold(token.text) for token in tokens if token.kind in _NAMES}
+    return bool(keywords & {"CALL", "EXECUTE"} or ("SET" in keywords and named & _READ_BY))
+
+
 class _Text:
     """One text while it is read."""
 
@@ -143,7 +157,11 @@ class _Text:
             why = "holds characters that are not understood" if bad else "holds too many statements"
             self.found.append(Use(unknown=why, may_write=True))
             self.disturbs = True
-        return Uses(tuple(self.found), self.prepares, self.disturbs, tuple(self.digests))
+        if any(_changes_reading(part) for part in parts[:-1]):
+            # The servers read each statement when its turn has come.
+            self.found.append(Use(unknown="sets how the statements behind it are read", may_write=True))
+            self.disturbs = True
+        return Uses(tuple(self.found), len(parts), self.prepares, self.disturbs, tuple(self.digests))
 
     def _statement(self, tokens: Tokens, *, alone: bool, hidden: bool) -> None:
         lead = word(tokens, 0)

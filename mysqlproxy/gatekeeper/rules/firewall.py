@@ -163,7 +163,7 @@ class Selection:
 
     def plan(self, uses: Uses, schema: str, modes: str = "") -> Plan:
         """What a text meets that uses this, with this default schema and these modes of sql_mode."""
-        facts = Facts(schema, len(uses.each), uses.digests)
+        facts = Facts(schema, uses.statements, uses.digests)
         steps = tuple(tuple(self._steps(use, facts)) for use in uses.each)
         timed = any(step.entry.timed for part in steps for step in part)
         records: tuple[Record | None, ...] = ()

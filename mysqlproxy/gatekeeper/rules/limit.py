@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from math import ceil
 from time import monotonic
 
 from mysqlproxy.errors import PolicyDenied
@@ -43,7 +44,9 @@ class Count:
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
-        self._tokens = float(rule.burst)
+        # As many at once as in one second, unless told otherwise.
+        self._burst = float(rule.burst or max(1, ceil(rule.rate or 1)))
+        self._tokens = self._burst
         self._at = monotonic()
         self._running = 0
         self._queue: deque[asyncio.Event] = deque()
@@ -51,7 +54,7 @@ class Count:
     def idle(self) -> bool:
         """Whether to forget it changes nothing."""
         self._refill()
-        return not self._running and not self._queue and self._tokens >= self._rule.burst
+        return not self._running and not self._queue and self._tokens >= self._burst
 
     def enter(self) -> bool:
         """Count a statement that begins now; False when it has to wait."""
@@ -100,14 +103,14 @@ class Count:
             return False
         if rule.concurrency is not None and self._running >= rule.concurrency:
             return False
-        self._tokens -= 1
+        self._tokens -= rule.rate is not None
         self._running += 1
         return True
 
     def _refill(self) -> None:
         now = monotonic()
         if self._rule.rate is not None:
-            self._tokens = min(self._rule.burst, self._tokens + (now - self._at) * self._rule.rate)
+            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rule.rate)
         self._at = now
 
     def _until_token(self) -> float | None:

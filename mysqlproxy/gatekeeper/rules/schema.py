@@ -109,7 +109,7 @@ class Rule(Section):
     consistency: Consistency | None = None
     # limit
     rate: float | None = Field(default=None, gt=0, le=1_000_000, allow_inf_nan=False)  # statements a second
-    burst: int = Field(default=1, ge=1, le=1_000_000)
+    burst: int | None = Field(default=None, ge=1, le=1_000_000)
     concurrency: int | None = Field(default=None, ge=1, le=1_000_000)
     per: Literal["account", "digest"] = "account"
     queue: int = Field(default=0, ge=0, le=100_000)
