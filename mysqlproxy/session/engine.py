@@ -372,7 +372,12 @@ class Session:
     def context_changed(self) -> None:
         """Something that verdicts depend on, or the isolation level, has changed."""
         self.context = sql_context(self)
+        before = self.offload.accepted
         self.offload.judge(isolation(self), set_last(self, READ_ONLY))
+        if before is not self.offload.accepted:
+            for connection in self.held.values():
+                if not connection.was_manager:
+                    connection.synced = -1  # whether autocommit is on there depends on it
 
     # --- connections come and go ------------------------------------------------------------------------------
 

@@ -149,6 +149,27 @@ def test_the_servers_default_isolation_level_counts_for_who_sets_none(
         table.manager.query("SET GLOBAL tx_isolation = 'REPEATABLE-READ'")
 
 
+@pytest.mark.parametrize(
+    "once", ["SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET @@tx_isolation = 'READ-COMMITTED'"]
+)
+def test_a_level_for_one_transaction_is_not_the_sessions(
+    table: LocalCluster, offload: Daemon, once: str
+) -> None:
+    with proxied(offload, schema="app") as client:
+        for sql in (once, "BEGIN", READ, "COMMIT", READ, OFF):
+            client.query(sql).check()
+        assert client.query("SELECT @@session.tx_isolation").value == b"REPEATABLE-READ"
+        assert served(table, client, "COMMIT", READ, READ) == MANAGER
+
+
+def test_a_manager_lost_with_its_transaction_ends_the_session(table: LocalCluster, own: Daemon) -> None:
+    with proxied(own, schema="app") as client:
+        assert served(table, client, COMMITTED, "BEGIN", READ, READ) == WORKERS
+        for row in table.manager.query("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'app'"):
+            table.manager.query(f"KILL {row['ID']}")
+        assert client.ended()
+
+
 SCRIPTS = {
     "autocommit off": (
         COMMITTED, OFF, "SELECT 1", READ, "SELECT 1", "SELECT DATABASE()", READ, "COMMIT", "SELECT 1", READ,
