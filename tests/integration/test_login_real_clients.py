@@ -34,7 +34,7 @@ from mysqlproxy.gatekeeper.login import (
     Switch,
     new_nonce,
 )
-from mysqlproxy.gatekeeper.methods import CLEAR, ED25519, SHA256
+from mysqlproxy.gatekeeper.methods import CLEAR, ED25519
 from mysqlproxy.gatekeeper.secrets import (
     Secret,
     crypt_verifier,

@@ -132,7 +132,9 @@ def assert_attributes(daemon: Daemon, query: Callable[[str], list[dict[str, Any]
 
     client = daemon.connect(program_name="the accounts' report")
     ask(client, "BEGIN")
-    eventually(lambda: seen().get("program_name") == "the accounts' report", what="the client's own attribute")
+    eventually(
+        lambda: seen().get("program_name") == "the accounts' report", what="the client's own attribute"
+    )
     found = seen()
     assert found["_client_name"] == "mysqlproxy"
     assert found["proxied_client"] == "127.0.0.1"

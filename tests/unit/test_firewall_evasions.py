@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings, strategies
 
 from mysqlproxy.gatekeeper.rules.firewall import Firewall, Loaded, Moment
 from mysqlproxy.gatekeeper.rules.load import read_rules
 from mysqlproxy.gatekeeper.rules.trial import Trial, attempt
 from mysqlproxy.sql.catalog import NO_CATALOG, doubting
 from mysqlproxy.sql.classifier import Classifier
+from mysqlproxy.sql.digest import MAX_TEXT
 from mysqlproxy.sql.uses import executed, uses_of
 from mysqlproxy.sql.verdict import SqlContext
 from tests.unit.firewall_evasions import CATALOG, PASSES, REFUSED, RULES
@@ -76,10 +79,67 @@ def test_under_other_modes_and_charsets(firewall: Firewall) -> None:
     assert judged(firewall, 'SELECT * FROM "secrets"', ansi).action == "deny"
     no_backslash = replace(CONTEXT, no_backslash_escapes=True)
     assert judged(firewall, r"SELECT '\', id FROM secrets -- '", no_backslash).action == "deny"
-    assert judged(firewall, r"SELECT '\', id FROM secrets -- '", CONTEXT).action == "none"  # it is all one string
+    assert (
+        judged(firewall, r"SELECT '\', id FROM secrets -- '", CONTEXT).action == "none"
+    )  # it is all one string
     gbk = replace(CONTEXT, charset="gbk")
     assert judged(firewall, b"SELECT '\xbf\\' FROM secrets #'", gbk).action == "deny"
     assert judged(firewall, "SELECT 1 FROM orders", replace(CONTEXT, oracle=True)).action == "deny"
+
+
+_WORDS = sorted({word for statements in REFUSED.values() for sql in statements if isinstance(sql, str) for word in
+    sql.split() if len(word) < 40})  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    strategies.one_of(
+        strategies.binary(max_size=200), strategies.lists(strategies.sampled_from(_WORDS), max_size=25)
+    )
+)
+def test_any_text_is_judged(firewall: Firewall, text: bytes | list[str]) -> None:
+    raw = text if isinstance(text, bytes) else " ".join(text).encode()
+    assert judged(firewall, raw).action in {"none", "deny"}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    strategies.sampled_from(EVASIONS),
+    strategies.sampled_from(["", ";", " ; SELECT 1", " -- x", "\n#", "/**/"]),
+)
+def test_no_evasion_is_one_with_something_behind_it(
+    firewall: Firewall, evasion: tuple[str, str | bytes], end: str
+) -> None:
+    sql = evasion[1] if isinstance(evasion[1], bytes) else evasion[1].encode()
+    assert judged(firewall, b"SELECT 1; " + sql + end.encode()).action == "deny"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT "
+        + ",".join(f"a{n}" for n in range(1400))
+        + " FROM "
+        + ",".join(f"t{n}" for n in range(1400)),
+        "SELECT "
+        + ",".join(f"x.a{n}" for n in range(900))
+        + " FROM "
+        + ",".join(f"t{n} x" for n in range(900)),
+        "WITH "
+        + ",".join(f"c{n} AS (SELECT 1)" for n in range(300))
+        + " SELECT 1 FROM "
+        + ",".join(["u"] * 1000),
+        "CALL p();" * 1500,
+        "DO v_nested.a" + "(peek" * 90 + ")" * 90,
+        "SELECT " + "peek()," * 1500 + "1",
+    ],
+    ids=range(6),
+)
+def test_no_text_takes_long(firewall: Firewall, text: str) -> None:
+    assert len(text) <= MAX_TEXT
+    begin = time.process_time()
+    judged(firewall, text)
+    assert time.process_time() - begin < 5  # some hundredths; a square would take minutes
 
 
 def test_nothing_is_cached_by_digest_that_depends_on_its_literals() -> None:
