@@ -7,7 +7,8 @@ server. The statement is not run. Prints the digest, never the text.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mysqlproxy.cluster.decide import version_key
@@ -16,13 +17,17 @@ from mysqlproxy.commands.explain_text import as_text, reason_for, sentence
 from mysqlproxy.commands.observe import configured_view, observe_catalog, probe_all, view_of
 from mysqlproxy.config.load import read
 from mysqlproxy.config.schema import Config, Consistency, Strategy
-from mysqlproxy.errors import ConfigFault, NoServer
+from mysqlproxy.errors import ConfigFault, NoServer, PolicyDenied
+from mysqlproxy.gatekeeper.rules.firewall import Moment
+from mysqlproxy.gatekeeper.rules.load import load_firewall
+from mysqlproxy.gatekeeper.rules.trial import Trial, attempt
 from mysqlproxy.routing.route import Stay, Why, route
 from mysqlproxy.routing.strategies import Balance
+from mysqlproxy.sql.catalog import make
 from mysqlproxy.sql.classifier import Classifier
 from mysqlproxy.sql.hints import Hint
 from mysqlproxy.sql.hints import read as read_hint
-from mysqlproxy.sql.verdict import Effect, Needs, SqlContext, Verdict
+from mysqlproxy.sql.verdict import Effect, Kind, Needs, SqlContext, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +66,25 @@ def answer_to(config: Config, file: Path, question: Question) -> dict[str, objec
     classifier = Classifier()
     if not question.offline:
         classifier.see(observe_catalog(config, view))
-    verdict = classifier.verdict(text, context_of(view, question.schema))
+    context = context_of(view, question.schema)
+    verdict = classifier.verdict(text, context)
     hint = read_hint(text) if _hints_count(config, question.user) else None
     if hint is not None:
         strategy, consistency = hint.strategy or strategy, hint.consistency or consistency
+    trial = _trial(config, question, text, replace(context, catalog=classifier.catalog), verdict)
+    routes = [entry for entry in trial.outcome.applied if entry.rule.action == "route"]
+    directed = hint
+    if verdict.kind is Kind.READ and routes:
+        directed = routes[-1].hint
+        strategy, consistency = directed.strategy or strategy, directed.consistency or consistency
     chosen: ServerView | None = None
     why: Why | None = None
     failure = ""
     try:
-        chosen, why = route(verdict, view, Stay(), strategy, consistency, Balance({}), hint=hint)
-    except NoServer as error:
+        if trial.action == "deny":
+            raise PolicyDenied(f"the rule {trial.rule} refuses it")
+        chosen, why = route(verdict, view, Stay(), strategy, consistency, Balance({}), hint=directed)
+    except (NoServer, PolicyDenied) as error:
         failure = str(error)
     return {
         "digest": verdict.digest,
@@ -83,7 +97,7 @@ def answer_to(config: Config, file: Path, question: Question) -> dict[str, objec
         "needs": None if verdict.needs is Needs.ANY else verdict.needs.value,
         "cached_by_digest": verdict.cacheable,
         "hint": None if hint is None else _hint(hint),
-        "rule": None,
+        "rule": ", ".join(f"{action} {name}" for name, action in trial.met) or None,
         "strategy": strategy.value,
         "read_consistency": consistency.value,
         "server": chosen.name if chosen else None,
@@ -101,6 +115,14 @@ def answer_to(config: Config, file: Path, question: Question) -> dict[str, objec
         "view": "configuration" if question.offline else "servers",
         "alerts": list(view.alerts),
     }
+
+
+def _trial(config: Config, question: Question, text: bytes, context: SqlContext, verdict: Verdict) -> Trial:
+    """What the rules say, at this time and for a client of this machine."""
+    known = replace(context, catalog=make([])) if question.offline else context
+    now = time.localtime()
+    moment = Moment(now.tm_wday, now.tm_hour * 60 + now.tm_min)
+    return attempt(load_firewall(config), text, known, question.user or "", None, moment, verdict)
 
 
 def context_of(view: ClusterView, schema: str) -> SqlContext:

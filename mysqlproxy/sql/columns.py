@@ -18,6 +18,9 @@ from mysqlproxy.sql.use import fold
 
 EVERY = "*"
 
+MAX_TABLES = 61
+"""More than the servers join; in a statement with more, every column of each is taken to be touched."""
+
 _CHANGES = {"INSERT": exp.Insert, "REPLACE": exp.Insert, "UPDATE": exp.Update, "DELETE": exp.Delete}
 _CHANGE_NODES = (exp.Insert, exp.Update, exp.Delete, exp.Schema, exp.OnConflict, exp.Returning, exp.Lock)
 _MODIFIERS = frozenset({"LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "IGNORE", "QUICK"})
@@ -89,6 +92,10 @@ def touched_by(tree: exp.Expr, *, natural: bool) -> Touched:
     found.aliases = frozenset(
         fold(alias.name) for alias in tree.find_all(exp.TableAlias) if alias.name and alias.this is not None
     )
+    if len(every) > MAX_TABLES:
+        found.columns_read = {(schema, name, EVERY) for schema, name in every}
+        found.columns_written = {(schema, name, EVERY) for schema, name in written}
+        return found
     for column, write in _columns(tree, targets):
         _add(found, column, write, by_alias, every, written)
     for select in tree.find_all(exp.Select):

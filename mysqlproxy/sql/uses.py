@@ -22,7 +22,7 @@ from mysqlproxy.sql.use import Use, fold
 from mysqlproxy.sql.verdict import SqlContext
 from mysqlproxy.sql.words import words
 
-MAX_STATEMENTS = 1000
+MAX_STATEMENTS = 100
 """In one text; more are not looked at one by one."""
 
 MAX_NORMALISED = 256 * 1024

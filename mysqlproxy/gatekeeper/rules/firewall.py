@@ -10,7 +10,7 @@ with the next priority.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -126,6 +126,7 @@ class Plan:
         always: the outcome, when it does not depend on the time.
         unlearned: it is not among the statements that the account may run.
         records: to be learned.
+        passes: nothing of this has to be looked at when the text is executed again.
     """
 
     uses: Uses
@@ -133,6 +134,7 @@ class Plan:
     always: Outcome | None = NOTHING
     unlearned: bool = False
     records: tuple[Record | None, ...] = ()
+    passes: bool = False
 
     @property
     def doubtful(self) -> bool:
@@ -177,7 +179,10 @@ class Selection:
                 unlearned = any(record is None or not self.learned.knows(record) for record in records)
                 records = ()
         always = None if timed else _outcome(steps, uses, Moment(0, 0))
-        return Plan(uses, steps, always, unlearned, records)
+        plan = Plan(uses, steps, always, unlearned, records)
+        leaves_something = bool(records) or unlearned or uses.disturbs or uses.prepares is not None
+        passes = always is NOTHING and not leaves_something and not plan.doubtful and not plan.executes
+        return replace(plan, passes=passes)
 
     def _steps(self, use: Use, facts: Facts) -> Iterable[Step]:
         for entry in self.entries:
