@@ -42,16 +42,23 @@ class Offload:
     Attributes:
         setting: the account's.
         accepted: the setting allows it at the session's isolation level.
+        inherited: the server's global isolation level when the session began; it keeps that one.
         read_only: the session's transactions are, unless they say otherwise.
         touched: the open transaction has done something else than plain reads, or it cannot be told.
     """
 
-    __slots__ = ("accepted", "read_only", "setting", "touched")
+    __slots__ = ("accepted", "inherited", "read_only", "setting", "touched")
 
     def __init__(self) -> None:
         self.setting = AutocommitReads.STRICT
         self.accepted = False
+        self.inherited = ""
         self.read_only = False
+        self.touched = False
+
+    def begin(self, isolation: str) -> None:
+        """As after a login; ``isolation`` is the server's global level."""
+        self.inherited = isolation
         self.touched = False
 
     def judge(self, isolation: str, read_only: str) -> None:

@@ -39,11 +39,12 @@ def sql_context(session: Session) -> SqlContext:
 def isolation(session: Session) -> str:
     """The isolation level of the session's transactions, as in "READ-COMMITTED"; "" when nobody knows.
 
-    What init_connect sets, no tracker tells.
+    What init_connect sets, no tracker tells; and a change of the global level does not meet who was there before.
     """
     view = session.services.view
-    inherited = "" if view.manager is None or view.manager.init_connect else view.isolation
-    return set_last(session, ISOLATION) or inherited
+    manager, inherited = view.manager, session.offload.inherited
+    known = manager is not None and not manager.init_connect and view.isolation == inherited
+    return set_last(session, ISOLATION) or (inherited if known else "")
 
 
 def set_last(session: Session, names: tuple[str, ...]) -> str:

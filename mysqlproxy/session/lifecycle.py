@@ -120,6 +120,7 @@ async def _enter(session: Session, accepted: Accept, request: HandshakeResponse 
         accepted.credential, session.capabilities, session.charset, _attributes(session, request.attributes)
     )
     await some_server(services)
+    session.offload.begin(services.view.isolation)
     session.relay.translate = not session.capabilities & SESSION_TRACK
     session.prepared.mariadb = services.view.mariadb
     session.login_schema = request.schema or None
@@ -218,7 +219,7 @@ def forget_state(session: Session, schema: bytes | None = None) -> None:
     session.position.rolled_back()
     session.recall = None
     session.stay = Stay(manager_reads=Why.UNLOGGED if session.position.unlogged else None)
-    session.offload.touched = False
+    session.offload.begin(session.services.view.isolation)
     session.barred = frozenset()
     session.status = STATUS_AUTOCOMMIT
     session.transaction_since = 0.0

@@ -135,18 +135,22 @@ def test_an_account_may_accept_any_isolation_level_or_none(table: LocalCluster, 
 
 
 def test_the_servers_default_isolation_level_counts_for_who_sets_none(
-    table: LocalCluster, offload: Daemon
+    table: LocalCluster, own: Daemon
 ) -> None:
-    before = offload.metrics().total("mysqlproxy_reads_on_manager_total", reason="isolation")
-    with proxied(offload, schema="app") as client:
-        assert served(table, client, OFF, READ, READ)[0] == 2
-    assert offload.metrics().total("mysqlproxy_reads_on_manager_total", reason="isolation") > before
-    table.manager.query("SET GLOBAL tx_isolation = 'READ-COMMITTED'")
-    try:
-        with proxied(offload, schema="app") as client:
-            eventually(lambda: served(table, client, "ROLLBACK", OFF, READ, READ) == WORKERS)
-    finally:
-        table.manager.query("SET GLOBAL tx_isolation = 'REPEATABLE-READ'")
+    def new_session() -> tuple[int, int]:
+        with proxied(own, schema="app") as client:
+            return served(table, client, OFF, READ, READ)
+
+    assert new_session() == MANAGER
+    assert own.metrics().total("mysqlproxy_reads_on_manager_total", reason="isolation") == 1
+    with proxied(own, schema="app") as before:
+        assert served(table, before, OFF, READ, READ) == MANAGER
+        table.manager.query("SET GLOBAL tx_isolation = 'READ-COMMITTED'")
+        try:
+            eventually(lambda: new_session() == WORKERS)
+            assert served(table, before, "COMMIT", READ, READ) == MANAGER  # it keeps what it began with
+        finally:
+            table.manager.query("SET GLOBAL tx_isolation = 'REPEATABLE-READ'")
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,7 @@ def view(manager: ServerView | None = MANAGER, readers: tuple[ServerView, ...] =
         servers=(MANAGER, WORKER),
         manager=manager,
         readers=readers,
+        complete=readers,
         by_name={"manager": MANAGER, "worker": WORKER},
     )
 
