@@ -5,6 +5,9 @@ the daemon. Only headers, and the control packets (column count, OK, EOF, ERR, L
 looked into; rows and column definitions are counted past, never decoded or held. Compiled by mypyc, with
 native integers where a loop runs over bytes.
 
+Over 400 lines because it is one state machine: control packets are read straight into the walker's native
+attributes; in a module of their own each answer's OK would cost an object more.
+
 Manual: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_command_phase.html, beside it
 page_protocol_com_query_response.html, page_protocol_com_stmt_prepare.html, page_protocol_com_stmt_fetch.html.
 """
@@ -40,9 +43,7 @@ FIELD_LIST: Final = 2  # COM_FIELD_LIST: definitions up to EOF or ERR
 FETCH: Final = 3  # COM_STMT_FETCH: rows up to EOF or ERR
 STRING: Final = 4  # COM_STATISTICS: one packet, or ERR
 OK: Final = 5  # one OK, EOF or ERR
-CURSOR: Final = (
-    6  # COM_STMT_EXECUTE that asks for a cursor: as QUERY, but the definitions may be all there is
-)
+CURSOR: Final = 6  # COM_STMT_EXECUTE for a cursor: as QUERY, but the definitions may be all there is
 
 MAX_COLUMNS: Final = 65535  # the number is two bytes wide in PREPARE_OK; tables have at most 4096
 MAX_CONTROL: Final = 1 << 20  # bytes of one control packet or column definition; real ones have some hundred
@@ -328,8 +329,7 @@ class ResponseWalker:
         if self._form != PREPARE:
             return _ROWS
         if self._then > 0:
-            self._remaining = self._then
-            self._then = 0
+            self._remaining, self._then = self._then, 0
             return _DEFINITIONS
         return _DONE
 
@@ -368,10 +368,9 @@ class ResponseWalker:
             return
         self.state_changed = True
         position = read_lenenc_bytes(payload, position)[1]  # info
-        block = read_lenenc_bytes(payload, position)[0]
         if self._blocks is None:
             self._blocks = bytearray()
-        self._blocks += block
+        self._blocks += read_lenenc_bytes(payload, position)[0]
         if len(self._blocks) > MAX_SESSION_STATE:
             raise MalformedPacket("Malformed packet: too much session state in one response")
 
@@ -399,8 +398,7 @@ class ResponseWalker:
             raise MalformedPacket("Malformed packet: an ERR without a number or with half an SQLSTATE")
         self.errno = number
         self.sqlstate = payload[4:9].decode("latin-1") if marked else "HY000"
-        text = 9 if marked else 3
-        self.message = payload[text : text + MAX_MESSAGE]
+        self.message = payload[9 if marked else 3 :][:MAX_MESSAGE]
         return _DONE
 
     def _prepared(self, data: bytes, start: i64, end: i64) -> i64:
