@@ -152,7 +152,7 @@ def _change_user(session: Session, raw: bytes) -> None:
 def _prepare(session: Session, raw: bytes) -> None:
     raw, hint, verdict = _classify(session, raw, Command.STMT_PREPARE)
     request = Request(Command.STMT_PREPARE, raw, response.PREPARE, verdict, monotonic())
-    request.prepared = session.prepared.new(payload_of(raw), verdict, session.state.schema)
+    request.prepared = session.prepared.new(payload_of(raw), verdict, session.state)
     request.hint = request.prepared.hint = hint
     request.prepared.context = session.context
     request.prepared.catalog = session.services.classifier.catalog

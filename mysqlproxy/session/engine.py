@@ -235,7 +235,7 @@ class Session:
                     self.stay.manager_reads = settle.manager_reads(self)
                 behind, connection = connection, await self.connection(server)
                 behind.offer()
-            await transfer.bind(connection, request)
+            await transfer.bind(self, connection, request)
             request.check_interrupted()
             if connection.closed or connection.owner is not self:
                 raise ServerFault("Lost connection to server")

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from mysqlproxy.errors import ClientFault, PacketTooLarge
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
+from mysqlproxy.session.state import SessionState
 from mysqlproxy.sql.catalog import NO_CATALOG
 from mysqlproxy.sql.hints import Hint
 from mysqlproxy.sql.verdict import SqlContext, Verdict
@@ -32,6 +33,7 @@ class Prepared:
         verdict: made at prepare, and anew when the catalog has changed since.
         context, catalog: what it was made by.
         schema: the default schema at prepare, or None.
+        reading: what the session had set then of that by which texts are read.
         parameters: how many.
         types: the last type block an EXECUTE brought, or None.
         hint: in the comments of its text, or None.
@@ -41,15 +43,16 @@ class Prepared:
     """
 
     __slots__ = (
-        "catalog", "context", "hint", "id", "long_data", "parameters", "refused", "request", "schema", "types",
-        "verdict",
+        "catalog", "context", "hint", "id", "long_data", "parameters", "reading", "refused", "request", "schema",
+        "types", "verdict",
     )  # fmt: skip
 
-    def __init__(self, number: int, request: bytes, verdict: Verdict, schema: bytes | None) -> None:
+    def __init__(self, number: int, request: bytes, verdict: Verdict, state: SessionState) -> None:
         self.id = number
         self.request = request
         self.verdict = verdict
-        self.schema = schema
+        self.schema = state.schema
+        self.reading = state.reading
         self.context = SqlContext()
         self.catalog = NO_CATALOG
         self.hint: Hint | None = None
@@ -90,7 +93,7 @@ class PreparedStatements:
         self._long_data = 0  # bytes held, counted again when they seem too many
         self.mariadb = True
 
-    def new(self, request: bytes, verdict: Verdict, schema: bytes | None) -> Prepared:
+    def new(self, request: bytes, verdict: Verdict, state: SessionState) -> Prepared:
         """A statement about to be prepared; ``add`` it once a server has accepted it.
 
         Raises:
@@ -108,7 +111,7 @@ class PreparedStatements:
         self._next = self._next % 0x7FFFFFFF + 1
         while self._next in self._by_id:
             self._next = self._next % 0x7FFFFFFF + 1
-        return Prepared(self._next, request, verdict, schema)
+        return Prepared(self._next, request, verdict, state)
 
     def add(self, prepared: Prepared) -> None:
         self._by_id[prepared.id] = prepared

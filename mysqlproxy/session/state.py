@@ -8,6 +8,7 @@ engine. Pure: ``commands_for`` says what to send, the engine sends it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from mysqlproxy.protocol.tracking import Change, ChangeKind
 
@@ -48,7 +49,11 @@ _IGNORED = frozenset(
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,10})?\Z")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 _NAMES = ("character_set_client", "character_set_connection", "character_set_results", "collation_connection")
+# What the text of a statement is read by.
+_READ_BY = frozenset(("sql_mode", "character_set_client", "character_set_connection", "collation_connection"))
 MAX_VARIABLES = 256
+
+Reading = tuple[tuple[str, str] | None, tuple[tuple[str, str], ...]]  # names and variables, of these only
 
 
 class SessionState:
@@ -135,6 +140,11 @@ class SessionState:
         """The client's character set as far as the session has set it, else ""."""
         return self.variables.get("character_set_client", self.names[0] if self.names else "")
 
+    @property
+    def reading(self) -> Reading:
+        """What the session has set of that by which texts are read."""
+        return self.names, tuple(item for item in self.variables.items() if item[0] in _READ_BY)
+
     def assignments(self, *, autocommit: bool = False) -> bytes | None:
         """One SET statement that makes a fresh login's variables this session's; None for nothing to set.
 
@@ -144,14 +154,32 @@ class SessionState:
         variables = self.variables | {"autocommit": "1"} if autocommit else self.variables
         if not variables and self.names is None:
             return None
-        parts = (
-            [] if self.names is None else [b"NAMES '%s' COLLATE '%s'" % tuple(n.encode() for n in self.names)]
+        return b"SET " + b",".join(_parts(self.names, variables.items()))
+
+
+def reread(before: Reading, after: Reading, collation: int) -> bytes:
+    """The SET statement after which a connection that read texts by ``before`` reads them by ``after``.
+
+    Args:
+        collation: id of the login's, which rules while nothing is set.
+    """
+    names, variables = before
+    set_before = {name for name, _ in variables}
+    parts = [b"@@session.sql_mode=DEFAULT"] if "sql_mode" in set_before else []
+    if names is not None or set_before - {"sql_mode"}:
+        parts.append(
+            b"@@session.character_set_client=%d,@@session.collation_connection=%d" % (collation, collation)
         )
-        for name, value in variables.items():
-            text = literal(name, value)
-            assert text is not None  # set_variable saw to it
-            parts.append(b"@@session.%s=%s" % (name.encode("ascii"), text))
-        return b"SET " + b",".join(parts)
+    return b"SET " + b",".join(parts + _parts(*after))
+
+
+def _parts(names: tuple[str, str] | None, variables: Iterable[tuple[str, str]]) -> list[bytes]:
+    parts = [] if names is None else [b"NAMES '%s' COLLATE '%s'" % tuple(n.encode() for n in names)]
+    for name, value in variables:
+        text = literal(name, value)
+        assert text is not None  # set_variable saw to it
+        parts.append(b"@@session.%s=%s" % (name.encode("ascii"), text))
+    return parts
 
 
 def literal(name: str, value: str) -> bytes | None:

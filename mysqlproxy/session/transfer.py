@@ -22,6 +22,7 @@ from mysqlproxy.protocol.framing import frame, payload_of
 from mysqlproxy.protocol.prepared import parse_prepare_ok, with_parameter_types, with_statement_id
 from mysqlproxy.session.prepared import Prepared
 from mysqlproxy.session.request import Request
+from mysqlproxy.session.state import reread
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -102,8 +103,9 @@ def is_bound(connection: ServerConnection, request: Request) -> bool:
     return prepared is None or request.code == Command.STMT_PREPARE or prepared.id in connection.statements
 
 
-async def bind(connection: ServerConnection, request: Request) -> None:
-    """Prepare the request's statement on this connection, if it is not there yet.
+async def bind(session: Session, connection: ServerConnection, request: Request) -> None:
+    """Prepare the request's statement on this connection, if it is not there yet; it means what it meant when the
+    client prepared it, whatever the session has set since.
 
     Raises:
         ServerFault: the server refuses it.
@@ -112,15 +114,19 @@ async def bind(connection: ServerConnection, request: Request) -> None:
         return
     prepared = request.prepared
     assert prepared is not None
-    current, synced = connection.schema, connection.synced
+    current, synced, reading = connection.schema, connection.synced, session.state.reading
+    connection.synced = -1
+    if prepared.reading != reading:
+        (await connection.query(reread(reading, prepared.reading, session.charset))).raise_error()
     if prepared.schema is None or current is None or prepared.schema == current:
         reply = await connection.command(prepared.request, response.PREPARE)
-    else:  # its names mean what they meant when the client prepared it
-        connection.synced = -1
+    else:
         await connection.use(prepared.schema)
         reply = await connection.command(prepared.request, response.PREPARE)
         await connection.use(current)
-        connection.synced = synced
+    if prepared.reading != reading:
+        (await connection.query(reread(prepared.reading, reading, session.charset))).raise_error()
+    connection.synced = synced
     answer = parse_prepare_ok(reply.raise_error().packets()[0])
     if answer.parameters != prepared.parameters:
         raise ServerFault("The statement needs to be prepared again", errno=1615, sqlstate="HY000")

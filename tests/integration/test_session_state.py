@@ -12,6 +12,9 @@ import pytest
 
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
+from tests.conftest import Factory
+from tests.integration.test_listeners_and_greeting import mysql_config
+from tests.support.mysql import MysqlPair
 from tests.support.raw import INIT_DB, RESET_CONNECTION, RawClient, proxied
 
 Proxy = Callable[..., Daemon]
@@ -228,3 +231,51 @@ def test_a_default_schema_that_the_session_drops_is_gone_everywhere(
         assert error is not None and (error.errno, error.sqlstate) == (1046, "3D000")
     client.query("USE app").check()
     assert on_workers("SELECT a FROM t") == b"1"
+
+
+def test_a_statement_prepared_before_a_setting_keeps_its_meaning_everywhere(
+    cluster: LocalCluster, client: RawClient
+) -> None:
+    """It is prepared anew where it is executed: as the text was read when the client prepared it."""
+    texts = {
+        "SELECT 'a' || 'b' FROM t": "SET sql_mode = 'PIPES_AS_CONCAT'",
+        "SELECT \"a\" = 'a' FROM t": "SET sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES')",
+        "SELECT COLLATION('x') FROM t": "SET NAMES utf8mb4 COLLATE utf8mb4_bin",
+        "SELECT COLLATION('y') FROM t": "SET collation_connection = utf8mb4_unicode_ci",
+        "SELECT COLLATION('z') FROM t": "SET NAMES utf8mb3",
+    }
+    for sql, setting in texts.items():
+        first = client.execute(client.prepare(sql).id).rows
+        prepared = client.prepare(sql)  # on one worker only
+        client.query(setting).check()
+        for server in cluster.servers:
+            server.general_log.mark()
+        for _ in range(4):
+            assert client.execute(prepared.id).rows == first, (sql, setting)
+        assert all(worker.served(commands=frozenset({"Execute"})) for worker in cluster.workers)
+        fresh = client.execute(client.prepare(sql).id).rows
+        assert fresh != first, "the setting matters, and holds again"
+        for _ in range(2):
+            assert client.execute(client.prepare(sql).id).rows == fresh
+
+
+def test_on_mysql_a_prepared_statement_keeps_its_meaning(
+    mysql97: MysqlPair, daemons: Factory, free_port: Callable[[], int]
+) -> None:
+    mysql97.source.query("CREATE TABLE app.t AS SELECT 1 AS a")
+    mysql97.wait_in_sync()
+    with proxied(daemons.start(mysql_config(mysql97, free_port)), schema="app") as client:
+        for sql, setting in {
+            "SELECT 'a' || 'b'": "SET sql_mode = 'PIPES_AS_CONCAT'",
+            "SELECT COLLATION('x')": "SET NAMES utf8mb4 COLLATE utf8mb4_bin",
+            "SELECT COLLATION('y')": "SET NAMES latin1",
+        }.items():
+            first = client.execute(client.prepare(sql).id).rows
+            prepared = client.prepare(sql)  # on the replica
+            client.query(setting).check()
+            client.query("BEGIN").check()  # from here on at the source
+            client.query("UPDATE t SET a = a + 1").check()
+            assert client.execute(prepared.id).rows == first, sql
+            assert client.execute(client.prepare(sql).id).rows != first
+            client.query("ROLLBACK").check()
+            assert client.execute(prepared.id).rows == first
