@@ -104,6 +104,7 @@ def _server_view(server: Server, known: Mapping[str, ServerState], now: float) -
         lower_case_table_names=facts.lower_case_table_names,
         wait_timeout=facts.wait_timeout,
         init_connect=facts.init_connect,
+        autocommit=facts.autocommit,
         max_packet=facts.max_packet,
         sql_mode=facts.sql_mode,
         isolation=facts.isolation,

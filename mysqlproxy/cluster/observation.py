@@ -96,6 +96,7 @@ class Facts:
     lower_case_table_names: int = 0
     wait_timeout: float = 28800.0
     init_connect: bool = False
+    autocommit: bool = True
     max_packet: int = 16 * 1024 * 1024
     sql_mode: str = ""
     isolation: str = ""
@@ -209,6 +210,7 @@ def _common(row: Row) -> dict[str, Any]:
             float(row[name]) for name in ("wait_timeout", "interactive_timeout") if name in row
         ),
         "init_connect": bool(_text(row.get("init_connect")).strip()),
+        "autocommit": _is_on(row.get("autocommit", "ON")),
         "max_packet": int(row["max_allowed_packet"]),
         "sql_mode": _text(row["sql_mode"]),
         "isolation": _text(row.get("isolation")),

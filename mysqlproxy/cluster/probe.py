@@ -35,6 +35,7 @@ _COMMON = (
     "wait_timeout",
     "interactive_timeout",
     "init_connect",
+    "autocommit",
     "max_allowed_packet",
     "sql_mode",
 )

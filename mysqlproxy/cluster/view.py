@@ -45,6 +45,7 @@ class ServerView:
         lower_case_table_names: as on the server: 0 names are case-sensitive, 1 and 2 they are not.
         wait_timeout: seconds after which the server closes idle connections, interactive ones included.
         init_connect: the server runs statements of its own at each login (and only there).
+        autocommit: what new connections begin with, unless init_connect says otherwise.
         max_packet: bytes, the server's max_allowed_packet.
         sql_mode, isolation: the server's global ones, which new connections begin with.
         observed, observed_until: when the probe began and ended that told all this, ``time.monotonic``; 0.0
@@ -72,6 +73,7 @@ class ServerView:
     lower_case_table_names: int = 0
     wait_timeout: float = 28800.0
     init_connect: bool = False
+    autocommit: bool = True
     max_packet: int = 16 * 1024 * 1024
     sql_mode: str = ""
     isolation: str = ""

@@ -17,7 +17,7 @@ from mysqlproxy.pool.keep import Keep
 from mysqlproxy.pool.login import Identity, change_user
 from mysqlproxy.pool.wire import ServerWire
 from mysqlproxy.protocol import response
-from mysqlproxy.protocol.capabilities import SSL
+from mysqlproxy.protocol.capabilities import SSL, STATUS_AUTOCOMMIT
 from mysqlproxy.protocol.commands import Command as Code
 from mysqlproxy.protocol.handshake import Greeting
 from mysqlproxy.protocol.response import ResponseWalker
@@ -63,6 +63,7 @@ class ServerConnection(ServerWire):
         synced: version of the owner's state that it has; -1: none.
         created, idle_since: loop time of its login, and of its coming into the pool.
         status: the last status flags.
+        autocommit: as it was set by the server's settings and init_connect, or by the daemon.
         statements: the owner's prepared-statement ids -> ids on this connection.
         bound: the owner's prepared-statement ids -> the parameter types that this connection was told last.
         cursors: the owner's prepared-statement ids that have a cursor open here.
@@ -89,6 +90,7 @@ class ServerConnection(ServerWire):
         self.schema: bytes | None = None
         self.synced = -1
         self.status = 0
+        self.autocommit = True
         self.statements: dict[int, int] = {}
         self.bound: dict[int, bytes] = {}
         self.cursors: set[int] = set()
@@ -138,7 +140,10 @@ class ServerConnection(ServerWire):
 
     async def track(self) -> None:
         """Switch the trackers on; every new login and every reset forgets them."""
-        (await self.query(_TRACKERS_MARIADB if self.mariadb else _TRACKERS_MYSQL)).raise_error()
+        reply = await self.query(_TRACKERS_MARIADB if self.mariadb else _TRACKERS_MYSQL)
+        self.autocommit = bool(
+            reply.raise_error().status & STATUS_AUTOCOMMIT
+        )  # the login's OK is before init_connect
 
     async def reset(self, identity: Identity) -> None:
         """Make it what a new login of ``identity`` without a schema would be.

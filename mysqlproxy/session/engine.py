@@ -67,16 +67,17 @@ class Session:
         status: the status flags the client was last told.
         recall: pending while LAST_INSERT_ID() is fetched from a connection that was taken away.
         epoch: of the last view that all of ``held`` were compared with.
-        login_schema: the schema named at login, which a reset returns to.
+        login_schema: the schema named at login, which a reset returns to; ``login_status`` the flags likewise.
         gone: the client has left or was closed.
         since: loop time of the last statement's end; ``transaction_since`` of the transaction's begin, 0.0 without.
     """
 
     __slots__ = (
         "account", "active", "admitted", "barred", "busy", "capabilities", "cells", "charset", "client",
-        "consistency", "context", "epoch", "gone", "held", "id", "identity", "login_packets", "login_schema", "loop",
-        "offload", "position", "prepared", "reask", "recall", "relay", "request", "services", "since", "state",
-        "status", "stay", "strategy", "task", "tickets", "trackers", "transaction_since", "why",
+        "consistency", "context", "epoch", "gone", "held", "id", "identity", "login_packets", "login_schema",
+        "login_status", "loop", "offload", "position", "prepared", "reask", "recall", "relay", "request", "services",
+        "since", "state", "status", "stay", "strategy", "task", "tickets", "trackers",
+        "transaction_since", "why",
     )  # fmt: skip
 
     def __init__(self, client: Client, services: Services) -> None:
@@ -119,6 +120,7 @@ class Session:
         self.since = self.loop.time()
         self.transaction_since = 0.0
         self.login_schema: bytes | None = None
+        self.login_status = STATUS_AUTOCOMMIT
         self.task: asyncio.Task[None] | None = None
         self.run(lifecycle.log_in(self), "login")
 

@@ -7,6 +7,7 @@ back and unlocks), and a statement that still runs is killed on its server.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,8 @@ from mysqlproxy.protocol.capabilities import SESSION_TRACK, STATUS_AUTOCOMMIT
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.handshake import ChangeUser, HandshakeResponse, parse_change_user
 from mysqlproxy.protocol.packets import Ok, build_err, build_ok
-from mysqlproxy.routing.route import Stay, Why
+from mysqlproxy.routing.route import Stay
+from mysqlproxy.session import settle
 from mysqlproxy.session.login import LoginPackets, authenticate, channel_of, greet, some_server, too_late
 from mysqlproxy.session.trackers import Trackers
 
@@ -125,11 +127,17 @@ async def _enter(session: Session, accepted: Accept, request: HandshakeResponse 
     session.prepared.mariadb = services.view.mariadb
     session.login_schema = request.schema or None
     session.context_changed()
+    session.login_status = session.status = STATUS_AUTOCOMMIT
     if request.schema:
         session.state.schema = request.schema
         session.state.version += 1
         await _check_schema(session)
         session.context_changed()
+    elif (manager := services.view.manager) is not None and (manager.init_connect or not manager.autocommit):
+        # Whether reads begin transactions must be known before the first one. Who cannot log in is told by that.
+        with contextlib.suppress(ProxyError):
+            await session.connection(manager)
+    session.stay.manager_reads = settle.manager_reads(session)
 
 
 async def _check_schema(session: Session) -> None:
@@ -156,7 +164,7 @@ def _welcome(session: Session, packets: LoginPackets) -> None:
         session.client.peer or "unix socket",
         extra={"session": session.id},
     )
-    packets.write(build_ok(Ok(status=STATUS_AUTOCOMMIT), session.capabilities))
+    packets.write(build_ok(Ok(status=session.status), session.capabilities))
     session.task = None
     session.login_packets = None
     session.client.reader.limit = services.config.limits.max_packet
@@ -218,10 +226,11 @@ def forget_state(session: Session, schema: bytes | None = None) -> None:
     session.trackers = Trackers()
     session.position.rolled_back()
     session.recall = None
-    session.stay = Stay(manager_reads=Why.UNLOGGED if session.position.unlogged else None)
+    session.stay = Stay()
     session.offload.begin(session.services.view.isolation)
     session.barred = frozenset()
-    session.status = STATUS_AUTOCOMMIT
+    session.status = session.login_status
+    session.stay.manager_reads = settle.manager_reads(session)
     session.transaction_since = 0.0
     session.context_changed()
 

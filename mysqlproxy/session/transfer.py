@@ -15,7 +15,7 @@ from mysqlproxy.errors import Interrupted, MalformedPacket, ServerFault
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import Keep
 from mysqlproxy.protocol import response
-from mysqlproxy.protocol.capabilities import DEPRECATE_EOF
+from mysqlproxy.protocol.capabilities import DEPRECATE_EOF, STATUS_AUTOCOMMIT
 from mysqlproxy.protocol.codec import read_lenenc_bytes
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame, payload_of
@@ -56,6 +56,7 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
         leaves_nothing_open = session.offload.accepted and not connection.was_manager
         if (assignments := state.assignments(autocommit=leaves_nothing_open)) is not None:
             (await connection.query(assignments)).raise_error()
+        await _set_autocommit(session, connection, leaves_nothing_open)
         if state.option is not None:
             await connection.command(bytes((Command.SET_OPTION, *state.option.to_bytes(2, "little"))))
         if state.last_insert_id is not None and connection.was_manager:
@@ -71,6 +72,16 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
             session.barred |= {connection.name}
         raise
     connection.synced = version
+
+
+async def _set_autocommit(session: Session, connection: ServerConnection, assigned: bool) -> None:
+    """A session begins as the manager's login leaves it; every other login is made equal to that."""
+    if session.login_packets is not None and connection.was_manager:
+        session.login_status = session.status = STATUS_AUTOCOMMIT if connection.autocommit else 0
+    wanted = assigned or bool(session.status & STATUS_AUTOCOMMIT)
+    if connection.autocommit != wanted and not assigned and "autocommit" not in session.state.variables:
+        (await connection.query(b"SET autocommit=%d" % wanted)).raise_error()
+    connection.autocommit = wanted
 
 
 def recall_last_insert(session: Session, connection: ServerConnection) -> Callable[[list[bytes]], None]:
