@@ -25,10 +25,10 @@ WHO = "SELECT CURRENT_USER()"
 
 @pytest.fixture(scope="module")
 def ed25519_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """One MariaDB server with the plugin auth_ed25519, of MARIADB_PLUGIN_DIR or of Debian's mariadb-server."""
-    folder = os.environ.get("MARIADB_PLUGIN_DIR", "/usr/lib/mysql/plugin")
+    """One MariaDB server with the plugin auth_ed25519, of MARIADB_SERVER_PLUGINS or of Debian's mariadb-server."""
+    folder = os.environ.get("MARIADB_SERVER_PLUGINS", "/usr/lib/mysql/plugin")
     if not (Path(folder) / "auth_ed25519.so").exists():
-        pytest.skip(f"no auth_ed25519.so in {folder}: install mariadb-server or set MARIADB_PLUGIN_DIR")
+        pytest.skip(f"no auth_ed25519.so in {folder}: install mariadb-server or set MARIADB_SERVER_PLUGINS")
     options = {"plugin_dir": folder, "plugin_load_add": "auth_ed25519"}
     with LocalCluster(tmp_path_factory.mktemp("ed") / "c", workers=0, options=options) as cluster:
         for name in ("signed", "watcher"):
