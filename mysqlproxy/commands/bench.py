@@ -89,15 +89,15 @@ class _Bench:
         ):
             if missing:
                 self._console.print(f"note: {sentence}", highlight=False, markup=False)
-        with self._signals_noted(), self._status:
+        with self._signals_noted():  # the report, too, is written whole
             try:
-                with self._site:
+                with self._status, self._site:
                     self._measure()
             except (Interrupted, LocalClusterError, pymysql.MySQLError):
                 if not self._signal:
                     raise
-        if self._samples:
-            self._report()
+            if self._samples:
+                self._report()
         if self._signal:
             return 128 + self._signal
         return 1 if report.failures(self._samples) else 0
