@@ -86,7 +86,7 @@ def route(
         return unless_it_writes(verdict, view, view.by_name[stay.last_server]), Why.LAST_STATEMENT
     if verdict.kind is Kind.READ and verdict.needs is Needs.ANY:
         if hint is not None:
-            strategy = _hinted_strategy(hint, view, strategy)
+            strategy, consistency = _hinted_strategy(hint, view, strategy), hint.consistency or consistency
         held_back = _manager_reads(view, stay, strategy, consistency)
         if held_back is not None:
             return _home(view, stay), held_back

@@ -30,6 +30,7 @@ from mysqlproxy.routing.route import Why
 from mysqlproxy.session import freshness
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql.definition import names_defined
+from mysqlproxy.sql.leading import UNKNOWN_WORD
 from mysqlproxy.sql.verdict import Effect, Kind, Verdict
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ _PAST_THE_LOG = frozenset(("sql_log_bin", "skip_replication"))
 # What prepares or resets a statement has none of the effects of its execution.
 _ABOUT_A_STATEMENT = frozenset((Command.STMT_PREPARE, Command.STMT_RESET))
 _NOTHING = Verdict(Kind.OTHER, ("executes nothing",))
+# The server knows no such statement either: a word was mistyped. (ER_PARSE_ERROR, ER_SYNTAX_ERROR; other statements
+# can end with these numbers when a text that they execute is wrong, and SIGNAL with any.)
+_NOT_PARSED = frozenset((1064, 1149))
 _PLAIN = Effect.DDL | Effect.INSERT | Effect.SCHEMA | Effect.VARIABLES | Effect.TRANSACTION
 
 # What the trackers leave out of SET NAMES x COLLATE y: MariaDB's the collation, both servers' that the results have
@@ -70,7 +74,9 @@ _SET_NAMES = re.compile(
 
 def settle(session: Session, connection: ServerConnection, request: Request) -> None:
     walker = connection.walker
-    verdict = _NOTHING if request.code in _ABOUT_A_STATEMENT else request.verdict
+    verdict = request.verdict
+    if request.code in _ABOUT_A_STATEMENT or (walker.errno in _NOT_PARSED and _is_one_unknown(verdict)):
+        verdict = _NOTHING
     status = walker.status  # an ERR has none: what was open before is taken to be open still
     if (
         (not walker.state_changed or is_statement_id(walker.session_state))
@@ -106,6 +112,10 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     if session.state.uncarried:
         connection.keep |= Keep.UNTRACKED
     _remember_stay(session, connection)
+
+
+def _is_one_unknown(verdict: Verdict) -> bool:
+    return verdict.statements == 1 and verdict.reasons == (UNKNOWN_WORD,)
 
 
 def doubt(session: Session, verdict: Verdict, result_set: bool = False) -> None:

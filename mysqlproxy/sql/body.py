@@ -1,8 +1,9 @@
-"""The body of a stored function, taken apart into the queries it runs. Called by ``sql.stored``.
+"""The body of a stored function or procedure, taken apart into what it runs. Called by ``sql.stored``.
 
 Understood are RETURN, and BEGIN ... END with DECLARE of variables, SET of those, IF, WHILE, RETURN and
 SELECT ... INTO variables. The server has accepted the body, so its grammar is right; here it counts that
-nothing else is in it. It never judges a query: each expression comes back as ``SELECT expression``.
+nothing else is in it. It never judges a query: each expression comes back as ``SELECT expression``. In a procedure
+some other statements may stand, which come back as they are, and result sets.
 """
 
 from __future__ import annotations
@@ -15,6 +16,14 @@ MAX_DEPTH = 32
 
 _SELECT = Token(TokenKind.WORD, "SELECT", "SELECT", 0, 0, True)
 _NAMES = frozenset({TokenKind.WORD, TokenKind.QUOTED})
+# In a procedure; whoever judges them knows what they leave behind.
+_STATEMENTS = frozenset(
+    {
+        *("INSERT", "REPLACE", "UPDATE", "DELETE", "CALL", "DO", "SIGNAL"),
+        *("START", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE"),
+        *("CREATE", "ALTER", "DROP", "TRUNCATE"),
+    }
+)
 _NO_VARIABLE = frozenset({"CURSOR", "CONDITION", "HANDLER", "CONTINUE", "EXIT", "UNDO"})
 
 
@@ -23,12 +32,23 @@ class _NotUnderstoodError(Exception):
 
 
 def queries(tokens: Tokens) -> list[Tokens] | None:
-    """The queries that the body may run, each as the tokens of a SELECT; None when it is not understood."""
-    reader = _Reader(tokens)
+    """The queries that a function may run, each as the tokens of a SELECT; None when it is not understood."""
+    return _read(_Reader(tokens, procedure=False))
+
+
+def statements(tokens: Tokens) -> list[Tokens] | None:
+    """The queries, as above, and other statements that a procedure may run; None when it is not understood."""
+    return _read(_Reader(tokens, procedure=True))
+
+
+def _read(reader: _Reader) -> list[Tokens] | None:
+    tokens = reader.tokens
     try:
         if word(tokens, 0) == "RETURN":
             reader.at = 1
             reader.expression(tokens[1:])
+        elif reader.procedure and word(tokens, 0) != "BEGIN":
+            reader.simple(tokens)
         else:
             reader.block(0)
             if reader.at != len(tokens):
@@ -42,13 +62,15 @@ class _Reader:
     """Goes through a body once.
 
     Attributes:
+        procedure: more may stand in it than in a function.
         at: index of the next token.
         found: the queries so far.
         scopes: names of the variables declared, lower case, of each open block.
     """
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens, *, procedure: bool) -> None:
         self.tokens = tokens
+        self.procedure = procedure
         self.at = 0
         self.found: list[Tokens] = []
         self.scopes: list[set[str]] = []
@@ -100,12 +122,17 @@ class _Reader:
             self.expression(statement[1:])
         elif lead == "SET":
             for assignment in _split(statement[1:]):
+                if self.procedure and word(assignment, 0) == "@":
+                    self.found.append([statement[0], *assignment])
+                    continue
                 if len(assignment) < 3 or word(assignment, 1) not in {"=", ":="}:
                     raise _NotUnderstoodError
                 self.variable(assignment[0])
                 self.expression(assignment[2:])
         elif lead == "SELECT":
             self.select_into(statement)
+        elif self.procedure and lead in _STATEMENTS:
+            self.found.append(statement)
         else:
             raise _NotUnderstoodError
 
@@ -121,7 +148,9 @@ class _Reader:
                     self.variable_at(statement, end)
                 self.query([*statement[:index], *statement[end + 1 :]])
                 return
-        raise _NotUnderstoodError  # a result set, which no function may return
+        if not self.procedure:
+            raise _NotUnderstoodError  # a result set, which no function may return
+        self.query(statement)
 
     def declare(self, statement: Tokens) -> None:
         """DECLARE name, ... type [DEFAULT expression]"""

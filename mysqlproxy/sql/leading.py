@@ -14,6 +14,8 @@ from mysqlproxy.sql.finding import Finding, Tokens, simple, word
 from mysqlproxy.sql.lexer import TokenKind
 from mysqlproxy.sql.verdict import Effect, Kind, Needs, SqlContext
 
+UNKNOWN_WORD = "begins with no word that is known here"
+
 _ROUTINES = frozenset({"PROCEDURE", "FUNCTION", "TRIGGER", "EVENT", "PACKAGE"})
 _NAMES = frozenset({TokenKind.WORD, TokenKind.QUOTED})
 _MODIFIERS = frozenset({"LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "IGNORE", "INTO"})
@@ -25,7 +27,7 @@ def judge(tokens: Tokens, context: SqlContext) -> Finding:
     """The finding of a statement by its first words and by what its expressions call."""
     handler = _HANDLERS.get(word(tokens, 0))
     if handler is None:
-        return simple(Kind.WRITE, "begins with no word that is known here", _ANYTHING)
+        return simple(Kind.WRITE, UNKNOWN_WORD, _ANYTHING)
     return handler(tokens, context)
 
 
@@ -104,6 +106,23 @@ def _begin(tokens: Tokens, context: SqlContext) -> Finding:
     return simple(Kind.WRITE, "a block of statements", _ANYTHING | Effect.TRANSACTION)
 
 
+def _call(tokens: Tokens, context: SqlContext) -> Finding:
+    """The body tells what it leaves behind, where it is known: ``sql.stored``."""
+    schema, at = context.schema, 1
+    if word(tokens, 2) == "." and tokens[1].kind in _NAMES:
+        schema, at = tokens[1].text, 3
+    name = tokens[at].text if len(tokens) > at and tokens[at].kind in _NAMES else ""
+    plain = at + 1 == len(tokens) or word(tokens, at + 1) == "("
+    if not plain or context.catalog.procedure(schema, name) is None:
+        return simple(Kind.WRITE, "calls a procedure, which may do anything", _ANYTHING)
+    finding = simple(Kind.WRITE, "calls a procedure", Effect.DDL | Effect.INSERT)
+    if any(token.upper == "@" for token in tokens):
+        finding.effects |= Effect.USER_VARIABLES  # for OUT parameters
+    calls.scan(tokens, finding, context, at + 1)
+    finding.procedures.add((schema, name))
+    return finding
+
+
 def _start(tokens: Tokens, context: SqlContext) -> Finding:
     if word(tokens, 1) == "TRANSACTION":
         return simple(Kind.OTHER, "begins a transaction", Effect.TRANSACTION)
@@ -167,7 +186,7 @@ _HANDLERS: dict[str, _Handler] = {
     "DELETE": _write,
     "LOAD": _load,
     "DO": _do,
-    "CALL": _always(Kind.WRITE, "calls a procedure, which may do anything", _ANYTHING),
+    "CALL": _call,
     "EXECUTE": _uncached(Kind.WRITE, "runs a statement that is not in the text", _ANYTHING),
     "IMPORT": _ddl,
     "CREATE": _ddl,

@@ -1,4 +1,4 @@
-"""Views and stored functions: what a statement that uses one does. Called by ``sql.statement`` and
+"""Views, stored functions and procedures: what a statement that uses one does. Called by ``sql.statement`` and
 ``sql.definition``.
 
 Declarations lie (READS SQL DATA may INSERT, NO SQL may lock), so the body decides, and the bodies of what it
@@ -8,9 +8,10 @@ uses in turn. A body that is not positively understood may do anything. Each is 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Final
 
-from mysqlproxy.sql import body, reading
+from mysqlproxy.sql import body, leading, reading
 from mysqlproxy.sql.catalog import Catalog, Name, What
 from mysqlproxy.sql.digest import MAX_TEXT
 from mysqlproxy.sql.finding import Finding, Tokens, word
@@ -39,7 +40,7 @@ _DOUBTFUL = Judgement(Kind.WRITE, why="may have been defined anew")
 
 def resolve(finding: Finding, context: SqlContext) -> None:
     """Raise ``finding`` by the views and functions that were found in it."""
-    if finding.views or finding.stored:
+    if finding.views or finding.stored or finding.procedures:
         _resolve(finding, context, _Look(context))
 
 
@@ -62,6 +63,12 @@ _OPAQUE = frozenset({"CALL", "EXECUTE", "INSTALL", "UNINSTALL", "IMPORT"})
 _NAMES = frozenset({TokenKind.WORD, TokenKind.QUOTED})
 
 
+class _Kind(Enum):
+    VIEW = "view"
+    FUNCTION = "function"
+    PROCEDURE = "procedure"
+
+
 class _Look:
     """One statement's look into the catalog: where it stands, and how much more it may read."""
 
@@ -72,12 +79,15 @@ class _Look:
         self.left = MAX_NEW
         self.cut_short = False
 
-    def judge(self, function: bool, name: Name, context: SqlContext) -> Judgement:
+    def judge(self, kind: _Kind, name: Name, context: SqlContext) -> Judgement:
         catalog = self.catalog
         # One key for all spellings of a name, or a client could fill the memory with them.
         fold = bool(catalog.lower_case_table_names)
-        folded = name[0].lower() if fold else name[0], name[1].lower() if fold or function else name[1]
-        key = (function, folded, self.server)
+        folded = (
+            name[0].lower() if fold else name[0],
+            name[1].lower() if fold or kind is not _Kind.VIEW else name[1],
+        )
+        key = (kind, folded, self.server)
         known: Judgement | None = catalog.judgements.get(key)
         if known is not None:
             return known
@@ -85,10 +95,10 @@ class _Look:
             return _anything("uses itself")
         if self.left <= 0 or len(self.under_way) >= MAX_DEPTH:
             self.cut_short = True
-            return _anything("uses more views and functions than are looked into at once")
+            return _anything("uses more views and routines than are looked into at once")
         self.left -= 1
         self.under_way.add(key)
-        judgement = self._function(name, context) if function else self._view(name, context)
+        judgement = self._view(name, context) if kind is _Kind.VIEW else self._routine(kind, name, context)
         self.under_way.discard(key)
         if not self.cut_short:
             catalog.judgements[key] = judgement
@@ -109,20 +119,25 @@ class _Look:
         _resolve(finding, inner, self)
         return _outcome(finding)
 
-    def _function(self, name: Name, context: SqlContext) -> Judgement:
-        function = self.catalog.function(*name, qualified=True)
-        if function is None or function.doubtful:
-            return _DOUBTFUL
-        if function.body is None:
+    def _routine(self, kind: _Kind, name: Name, context: SqlContext) -> Judgement:
+        procedure = kind is _Kind.PROCEDURE
+        found = self.catalog.procedure(*name) if procedure else self.catalog.function(*name, qualified=True)
+        if found is None or found.doubtful:
+            return _anything("may have been defined anew") if procedure else _DOUBTFUL
+        if found.body is None:
             return _anything("has a body that may not be read")
-        tokens = lex(function.body, function.sql_mode)
-        queries = None if tokens is None or "ORACLE" in function.sql_mode else body.queries(tokens)
-        if queries is None:
+        tokens = lex(found.body, found.sql_mode)
+        take_apart = body.statements if procedure else body.queries
+        statements = None if tokens is None or "ORACLE" in found.sql_mode else take_apart(tokens)
+        if statements is None:
             return _anything("is not understood")
-        inner = inside(context, name[0], function.sql_mode)
+        inner = inside(context, name[0], found.sql_mode)
         whole = Finding()
-        for query in queries:
-            finding = reading.judge(query, inner, parse=True)
+        for statement in statements:
+            if word(statement, 0) in reading.LEADS:
+                finding = reading.judge(statement, inner, parse=True)
+            else:
+                finding = leading.judge(statement, inner)
             _resolve(finding, inner, self)
             if finding.kind is not Kind.READ:
                 whole.require(finding.needs, finding.reasons[0])
@@ -133,19 +148,25 @@ class _Look:
 
 
 def _resolve(finding: Finding, context: SqlContext, look: _Look) -> None:
-    for function, names in ((False, finding.views), (True, finding.stored)):
+    for kind, names in ((_Kind.VIEW, finding.views), (_Kind.FUNCTION, finding.stored)):
         for name in sorted(names):
-            judgement = look.judge(function, name, context)
+            judgement = look.judge(kind, name, context)
             if judgement.kind is Kind.READ:
                 continue
             shown = ".".join(name)
-            reason = f"{'calls' if function else 'reads the view'} {shown}, which {judgement.why}"
+            reason = f"{'reads the view' if kind is _Kind.VIEW else 'calls'} {shown}, which {judgement.why}"
             finding.effects |= judgement.effects
             finding.require(judgement.needs, reason)
             finding.raise_to(judgement.kind, reason)
+    for name in sorted(finding.procedures):
+        # What it needs of a connection, the manager's has: a CALL is always a write.
+        judgement = look.judge(_Kind.PROCEDURE, name, context)
+        finding.effects |= judgement.effects
+        if judgement.effects & Effect.UNTRACKED:
+            finding.reasons.append(f"calls {'.'.join(name)}, which {judgement.why}")
     if look.cut_short:
         finding.cacheable = False
-    finding.views, finding.stored = set(), set()
+    finding.views, finding.stored, finding.procedures = set(), set(), set()
     if finding.kind is not Kind.READ and reading.PLAIN in finding.reasons:
         finding.reasons.remove(reading.PLAIN)
 

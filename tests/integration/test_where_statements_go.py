@@ -9,6 +9,7 @@ import pytest
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
 from tests.support.raw import RESET_CONNECTION, RawClient, proxied
+from tests.support.waiting import eventually
 
 Proxy = Callable[..., Daemon]
 READ = "SELECT a FROM t /* a read */"
@@ -160,3 +161,23 @@ def test_what_a_plain_read_hides_goes_to_the_manager(
             server.general_log.mark()
         client.query(read)
         assert [len(server.served("a read")) for server in cluster.servers] == [1, 0, 0], read
+
+
+def test_a_mistyped_word_and_a_harmless_procedure_leave_the_session_free(
+    cluster: LocalCluster, logs: Logs, client: RawClient
+) -> None:
+    for mistyped in ("SELEC 1", "FOO"):
+        assert client.query(mistyped).err is not None
+        assert logs.of(READ, READ) == WORKERS, mistyped
+    cluster.manager.query("CREATE PROCEDURE app.adds() BEGIN INSERT INTO t (a) VALUES (9); SELECT 1; END")
+    cluster.manager.query(
+        "CREATE PROCEDURE app.fails() BEGIN SET sql_mode = ''; EXECUTE IMMEDIATE 'FOO'; END"
+    )
+
+    def leaves_it_free() -> bool:
+        client.command(RESET_CONNECTION).check()
+        return logs.of("CALL app.adds()", READ, READ) == WORKERS
+
+    eventually(leaves_it_free)  # until the catalog has it, it may do anything
+    assert client.query("CALL app.fails()").err is not None
+    assert logs.of(READ, READ) == MANAGER  # the same error, but not of the statement itself

@@ -74,6 +74,45 @@ NO_READS = {
     "get_lock": ("RETURN 1", "get_lock"),
 }
 
+# The body, and what a call leaves behind besides DDL and INSERT, which any CALL may.
+PROCEDURES: dict[str, tuple[str | None, Effect]] = {
+    "writes": (
+        "BEGIN INSERT INTO t SELECT * FROM u; UPDATE t SET a = constant(); SELECT a FROM t; END",
+        Effect.NONE,
+    ),
+    "one_statement": ("DELETE FROM t WHERE a = n", Effect.NONE),
+    "transacts": ("BEGIN START TRANSACTION; DELETE FROM t; COMMIT; END", Effect.TRANSACTION),
+    "branches_and_calls": (
+        BEGIN
+        + "IF n THEN CALL writes(); ELSE CALL app.one_statement(n); END IF; WHILE x < 3 DO SET x = x + 1; "
+        "END WHILE; SELECT MAX(a) INTO y FROM t; END",
+        Effect.NONE,
+    ),
+    "keeps_a_variable": ("BEGIN SET @x = 1; END", Effect.USER_VARIABLES),
+    "takes_a_lock": ("BEGIN DO GET_LOCK('x', 1); END", Effect.NAMED_LOCK),
+    "leaves_a_table": ("CREATE TEMPORARY TABLE x (a INT)", Effect.TEMPORARY_TABLE),
+    "leaves_all_by_another": (
+        "BEGIN CALL leaves_a_table(); CALL keeps_a_variable(); END",
+        Effect.TEMPORARY_TABLE | Effect.USER_VARIABLES,
+    ),
+    "sets_the_session": ("BEGIN SET sql_mode = ''; END", Effect.UNTRACKED),
+    "sets_a_parameter": ("SET n = 1", Effect.UNTRACKED),
+    "sets_names": ("BEGIN SET NAMES latin1; END", Effect.UNTRACKED),
+    "executes": ("BEGIN EXECUTE IMMEDIATE 'SET @x = 1'; END", Effect.UNTRACKED),
+    "prepares": ("BEGIN PREPARE s FROM 'SELECT 1'; END", Effect.UNTRACKED),
+    "locks_tables": ("BEGIN FLUSH TABLES WITH READ LOCK; END", Effect.UNTRACKED),
+    "calls_what_is_not_known": ("BEGIN DELETE FROM t; CALL nowhere(); END", Effect.UNTRACKED),
+    "calls_an_unknown_function": ("INSERT INTO t VALUES (nowhere())", Effect.UNTRACKED),
+    "calls_a_bad_function": ("INSERT INTO t VALUES (inserts())", Effect.UNTRACKED),
+    "calls_itself": ("BEGIN CALL calls_itself(); END", Effect.UNTRACKED),
+    "has_a_handler": (
+        "BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION SET @x = 1; DELETE FROM t; END",
+        Effect.UNTRACKED,
+    ),
+    "hides_code": ("BEGIN DELETE FROM t /*! WHERE GET_LOCK('x', 1) */; END", Effect.UNTRACKED),
+    "may_not_be_read": (None, Effect.UNTRACKED),
+}
+
 VIEWS: dict[str, str | None] = {
     "v": "select `app`.`t`.`a` AS `a`,'it\\'s' AS `s` from `app`.`t`",
     "over_v": "select `app`.`v`.`a` AS `a`,`app`.`constant`() AS `c` from (`app`.`v` join `app`.`t` on(1 = 1))",
@@ -109,6 +148,7 @@ def catalog_of(**options: object) -> Catalog:
             ("app", "renames", Routine("BEGIN RENAME TABLE `T2` TO t3; END")),
             ("app", "dynamic", Routine("BEGIN EXECUTE IMMEDIATE a; END")),
             ("app", "hidden", Routine(None)),
+            *(("app", name, Routine(body)) for name, (body, _) in PROCEDURES.items()),
         ],
         loadable=["LOADABLE"],
         **options,  # type: ignore[arg-type]
@@ -137,6 +177,29 @@ def test_a_function_is_none_when_its_body_is_not_surely_one(name: str) -> None:
     assert found.kind is not Kind.READ
     assert any(NO_READS[name][1] in reason for reason in found.reasons), found.reasons
     assert "a plain read" not in found.reasons
+
+
+@pytest.mark.parametrize("name", PROCEDURES)
+def test_a_call_leaves_behind_what_the_body_does(name: str) -> None:
+    left = PROCEDURES[name][1]
+    for sql in (f"CALL {name}(1)", f"CALL app.{name}", f"call `app`.`{name.upper()}` (2)"):
+        found = verdict(sql)
+        assert found.kind is Kind.WRITE
+        assert found.needs is Needs.ANY
+        assert found.effects & (left | Effect.UNTRACKED) == left, found.reasons
+        if not left & Effect.UNTRACKED:
+            assert found.effects == left | Effect.DDL | Effect.INSERT
+
+
+def test_what_stands_in_the_call_itself_counts_too() -> None:
+    assert verdict("CALL writes(@x)").effects & Effect.USER_VARIABLES
+    assert verdict("CALL writes(GET_LOCK('x', 1))").effects & Effect.NAMED_LOCK
+    for sql in ("CALL writes(nowhere())", "CALL other.writes()", "CALL writes.app()", "CALL app.writes.x()"):
+        assert verdict(sql).effects & Effect.UNTRACKED, sql
+    assert verdict("CALL writes()", replace(CONTEXT, schema="")).effects & Effect.UNTRACKED
+    doubtful = replace(CONTEXT, catalog=doubting(CONTEXT.catalog, frozenset({"writes"}), 2))
+    for sql in ("CALL writes()", "CALL branches_and_calls(1)"):
+        assert verdict(sql, doubtful).effects & Effect.UNTRACKED, sql
 
 
 @pytest.mark.parametrize("name", ["v", "over_v"])
