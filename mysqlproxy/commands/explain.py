@@ -11,8 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mysqlproxy.cluster.decide import version_key
-from mysqlproxy.cluster.view import ClusterView, ServerView
+from mysqlproxy.cluster.view import ServerView
 from mysqlproxy.commands.explain_text import as_text, reason_for, sentence
 from mysqlproxy.commands.observe import configured_view, observe_catalog, probe_all, view_of
 from mysqlproxy.config.load import read
@@ -23,6 +22,7 @@ from mysqlproxy.gatekeeper.rules.load import load_firewall
 from mysqlproxy.gatekeeper.rules.trial import Trial, attempt
 from mysqlproxy.routing.route import Stay, Why, route
 from mysqlproxy.routing.strategies import Balance
+from mysqlproxy.session.context import context_of
 from mysqlproxy.sql.catalog import make
 from mysqlproxy.sql.classifier import Classifier
 from mysqlproxy.sql.hints import Hint
@@ -123,25 +123,6 @@ def _trial(config: Config, question: Question, text: bytes, context: SqlContext,
     now = time.localtime()
     moment = Moment(now.tm_wday, now.tm_hour * 60 + now.tm_min)
     return attempt(load_firewall(config), text, known, question.user or "", None, moment, verdict)
-
-
-def context_of(view: ClusterView, schema: str) -> SqlContext:
-    """What a new session's statements are read by, when its client speaks utf8mb4."""
-    modes = frozenset(view.sql_mode.upper().split(","))
-    major, minor, patch = (*version_key(view.version), 0, 0, 0)[:3]
-    usual = SqlContext()
-    server = view.manager or (view.readers[0] if view.readers else None)
-    return SqlContext(
-        mariadb=view.mariadb,
-        version=(major, minor, patch) if view.version else usual.version,
-        ansi_quotes="ANSI_QUOTES" in modes,
-        no_backslash_escapes="NO_BACKSLASH_ESCAPES" in modes,
-        pipes_as_concat="PIPES_AS_CONCAT" in modes,
-        ignore_space="IGNORE_SPACE" in modes,
-        oracle="ORACLE" in modes,
-        schema=schema,
-        lower_case_table_names=server.lower_case_table_names if server else usual.lower_case_table_names,
-    )
 
 
 def _policy(config: Config, file: Path, name: str | None) -> tuple[Strategy, Consistency]:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from mysqlproxy.commands.explain import context_of
 from mysqlproxy.commands.observe import configured_view, observe_catalog, probe_all, view_of
 from mysqlproxy.config.load import read
 from mysqlproxy.config.schema import Config
@@ -20,6 +19,7 @@ from mysqlproxy.gatekeeper.rules import learned
 from mysqlproxy.gatekeeper.rules.learned import Record
 from mysqlproxy.gatekeeper.rules.load import load_firewall
 from mysqlproxy.gatekeeper.rules.trial import Trial, attempt
+from mysqlproxy.session.context import context_of
 from mysqlproxy.sql import catalog
 from mysqlproxy.sql.classify import classify
 from mysqlproxy.sql.verdict import SqlContext

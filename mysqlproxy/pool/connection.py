@@ -183,6 +183,20 @@ class ServerConnection(ServerWire):
         (await self.command(bytes((Code.INIT_DB,)) + schema)).raise_error()
         self.schema = schema
 
+    def is_quiet(self) -> bool:
+        """Whether nobody uses it now."""
+        return (
+            not self.running
+            and not self.closed
+            and not self.claimed
+            and self.consumer is None
+            and self.pinging is None
+        )
+
+    def is_free(self) -> bool:
+        """Whether its owner, if any, could do without it now."""
+        return self.keep is Keep.NONE and self.is_quiet()
+
     def offer(self) -> None:
         """Tell whoever waits for a connection that the owner could do without this one."""
         if self.waiting and not self.keep:

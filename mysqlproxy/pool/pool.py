@@ -19,7 +19,6 @@ from mysqlproxy.errors import ProxyError, ServerFault, TooManyConnections
 from mysqlproxy.net.tasks import Tasks
 from mysqlproxy.pool.connection import Owner, ServerConnection, fault_of
 from mysqlproxy.pool.exchange import Packets
-from mysqlproxy.pool.keep import Keep
 from mysqlproxy.pool.login import Identity, login
 
 log = logging.getLogger("mysqlproxy.pool")
@@ -158,7 +157,7 @@ class ServerPool:
 
     def _victim(self) -> ServerConnection | None:
         """The lent connection that has been idle longest and that its session has no reason to keep."""
-        return min(filter(_is_free, self._lent), key=lambda c: c.last_used, default=None)
+        return min((c for c in self._lent if c.is_free()), key=lambda c: c.last_used, default=None)
 
     async def _take_away(self, victim: ServerConnection, identity: Identity) -> ServerConnection | None:
         if not await self._part(victim):
@@ -177,16 +176,22 @@ class ServerPool:
         victim.owner = None
         if recall is None:
             return True
+        self._resetting += 1  # until whoever wanted it goes on: its place is never free
         asking = self._tasks.start(self._recall(victim, recall), f"recall {self.server.name}")
         try:
             await asyncio.shield(asking)
         except asyncio.CancelledError:
-            asking.add_done_callback(lambda _: victim.close())  # who wanted it is gone, the owner is not
+            asking.add_done_callback(lambda _: self._drop(victim))  # who wanted it is gone, the owner is not
             raise
+        self._resetting -= 1
         return not victim.closed
 
+    def _drop(self, parted: ServerConnection) -> None:
+        self._resetting -= 1
+        parted.close()
+        self.wake()
+
     async def _recall(self, victim: ServerConnection, recall: Callable[[list[bytes]], None]) -> None:
-        self._resetting += 1
         packets: list[bytes] = []
         try:
             async with asyncio.timeout(self.limits.connect_timeout):
@@ -194,7 +199,6 @@ class ServerPool:
         except (ProxyError, TimeoutError):
             victim.abort()
         finally:
-            self._resetting -= 1
             recall(packets)
 
     async def _reset(self, connection: ServerConnection, identity: Identity) -> ServerConnection | None:
@@ -331,16 +335,16 @@ class ServerPool:
                 self._resetting += 1
                 self._tasks.start(self._ping_idle(connection), f"ping {self.server.name}")
         for connection in list(self._lent):
-            if not _is_quiet(connection):
+            if not connection.is_quiet():
                 continue
-            if self._too_old(connection) and _is_free(connection):
+            if self._too_old(connection) and connection.is_free():
                 self._tasks.start(self._replace(connection), f"age {self.server.name}")
             elif now - connection.last_used > self.wait_timeout / 2:
                 connection.pinging = self._tasks.start(self._ping(connection), f"ping {self.server.name}")
 
     async def _replace(self, connection: ServerConnection) -> None:
         """An idle session's connection is too old: its next statement opens a new one."""
-        if _is_free(connection) and connection in self._lent and await self._part(connection):
+        if connection.is_free() and connection in self._lent and await self._part(connection):
             connection.close()
             self.wake()
 
@@ -369,7 +373,7 @@ class ServerPool:
     def drain(self) -> None:
         """Close the idle ones, and take back those that no session must keep (maintenance)."""
         for connection in [*self._idle, *self._lent]:
-            if _is_free(connection):
+            if connection.is_free():
                 connection.close()
 
     def abort_all(self) -> None:
@@ -386,19 +390,3 @@ class ServerPool:
         for place in self.waiting:
             if not place.done():
                 place.set_result(None)
-
-
-def _is_quiet(connection: ServerConnection) -> bool:
-    """Whether nobody uses it now."""
-    return (
-        not connection.running
-        and not connection.closed
-        and not connection.claimed
-        and connection.consumer is None
-        and connection.pinging is None
-    )
-
-
-def _is_free(connection: ServerConnection) -> bool:
-    """Whether its owner, if any, could do without it now."""
-    return connection.keep is Keep.NONE and _is_quiet(connection)

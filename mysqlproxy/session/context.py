@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from mysqlproxy.cluster.view import ClusterView
 from mysqlproxy.protocol.capabilities import IGNORE_SPACE
 from mysqlproxy.protocol.mimic import charset_name
 from mysqlproxy.routing.offload import ISOLATION
@@ -16,23 +17,46 @@ if TYPE_CHECKING:
 
 def sql_context(session: Session) -> SqlContext:
     """All that the verdicts of this session depend on."""
-    view = session.services.view
-    variables = session.state.variables
-    modes = frozenset(variables.get("sql_mode", view.sql_mode).upper().split(","))
-    charset = session.state.charset or charset_name(session.charset) or "utf8mb4"
-    manager = view.manager or (view.readers[0] if view.readers else None)
-    schema = session.state.schema or b""
+    view, state = session.services.view, session.state
+    return context_of(
+        view,
+        (state.schema or b"").decode("utf-8", "surrogateescape"),
+        sql_mode=state.variables.get("sql_mode", view.sql_mode),
+        charset=state.charset or charset_name(session.charset) or "utf8mb4",
+        ignore_space=bool(session.capabilities & IGNORE_SPACE),
+    )
+
+
+def context_of(
+    view: ClusterView,
+    schema: str,
+    *,
+    sql_mode: str | None = None,
+    charset: str = "utf8mb4",
+    ignore_space: bool = False,
+) -> SqlContext:
+    """What statements are read by.
+
+    Args:
+        sql_mode: None for the servers' own.
+        ignore_space: the client asked for it at its login.
+    """
+    modes = frozenset((view.sql_mode if sql_mode is None else sql_mode).upper().split(","))
+    server = view.manager or (view.readers[0] if view.readers else None)
+    usual = SqlContext()
     return SqlContext(
         mariadb=view.mariadb,
-        version=_version(view.version),
+        version=_version(view.version) if view.version else usual.version,
         ansi_quotes="ANSI_QUOTES" in modes,
         no_backslash_escapes="NO_BACKSLASH_ESCAPES" in modes,
         pipes_as_concat="PIPES_AS_CONCAT" in modes,
-        ignore_space="IGNORE_SPACE" in modes or bool(session.capabilities & IGNORE_SPACE),
+        ignore_space="IGNORE_SPACE" in modes or ignore_space,
         oracle="ORACLE" in modes,
         charset=charset.lower(),
-        schema=schema.decode("utf-8", "surrogateescape"),
-        lower_case_table_names=0 if manager is None else manager.lower_case_table_names,
+        schema=schema,
+        lower_case_table_names=usual.lower_case_table_names
+        if server is None
+        else server.lower_case_table_names,
     )
 
 

@@ -5,7 +5,8 @@ The common path (a statement, a connection that this session already holds) is p
 (a login, a connection, state to carry over, another server to prepare on) runs in the session's one task.
 
 Here is the path and the state it needs. ``commands`` dispatches by command code, ``settle`` learns from the answer,
-``faults`` decides what a lost server means, ``lifecycle`` begins and ends the session.
+``waiting`` goes the way round of what cannot be sent at once, ``faults`` decides what a lost server means,
+``lifecycle`` begins and ends the session.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from time import monotonic
 
 from mysqlproxy.cluster.view import Role, ServerView
 from mysqlproxy.config.schema import Consistency, Strategy
-from mysqlproxy.errors import ProxyError, ServerFault
+from mysqlproxy.errors import ProxyError
 from mysqlproxy.gatekeeper.accounts import Account
 from mysqlproxy.gatekeeper.admission import Ticket
 from mysqlproxy.metrics.counters import StatementCell
@@ -31,7 +32,7 @@ from mysqlproxy.protocol.packets import Ok, build_eof, build_err, build_ok
 from mysqlproxy.routing.offload import READ_ONLY, Offload
 from mysqlproxy.routing.route import Stay, Why, route, unless_it_writes
 from mysqlproxy.routing.strategies import not_taken
-from mysqlproxy.session import commands, faults, freshness, lifecycle, settle, transfer, upload
+from mysqlproxy.session import commands, faults, freshness, lifecycle, settle, transfer, upload, waiting
 from mysqlproxy.session.admit import Admitted
 from mysqlproxy.session.client import Client
 from mysqlproxy.session.context import isolation, set_last, sql_context
@@ -183,7 +184,7 @@ class Session:
             or not freshness.is_fresh(self, connection)
             or not transfer.is_bound(connection, request)
         ):
-            self.run(self._fetch_and_send(request, server, self.services.view.epoch), "statement")
+            self.run(waiting.send_when_ready(self, request, server, self.services.view.epoch), "statement")
             return
         self.send(connection, request)
 
@@ -220,41 +221,6 @@ class Session:
             if server is not chosen:
                 not_taken(services.balance)
         return server
-
-    async def _fetch_and_send(self, request: Request, server: ServerView, epoch: int) -> None:
-        """The way round for everything that has to wait."""
-        try:
-            connection = await self.connection(server)
-            request.check_interrupted()
-            # Claimed: it waits for others' answers, too, while nothing runs on this connection.
-            if not freshness.is_fresh(self, connection) and not await connection.claim(
-                freshness.catch_up(self, connection)
-            ):
-                self.stay.manager_reads = Why.BEHIND
-                try:
-                    server = self.choose(request)
-                finally:
-                    self.stay.manager_reads = settle.manager_reads(self)
-                behind, connection = connection, await self.connection(server)
-                behind.offer()
-            await transfer.bind(self, connection, request)
-            request.check_interrupted()
-            if connection.closed or connection.owner is not self:
-                raise ServerFault("Lost connection to server")
-        except (ProxyError, TimeoutError, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and not request.interrupted:
-                raise
-            self.task = None
-            faults.not_sent(self, request, server, error)
-            return
-        self.task = None
-        try:
-            if self.services.view.epoch == epoch:
-                self.send(connection, request)
-            else:
-                self.start(request)  # the manager it was routed to may be none any more
-        except ProxyError as error:
-            self.client_fault(error)
 
     async def connection(self, server: ServerView) -> ServerConnection:
         """A connection of this session to a server, in this session's state.

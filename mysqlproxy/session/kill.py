@@ -14,8 +14,7 @@ from mysqlproxy.errors import ClientFault, Interrupted, PolicyDenied, ProxyError
 from mysqlproxy.pool.connection import fault_of
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
-from mysqlproxy.session import lifecycle
-from mysqlproxy.session.request import Request
+from mysqlproxy.session import lifecycle, waiting
 from mysqlproxy.sql.verdict import KillTarget
 
 if TYPE_CHECKING:
@@ -43,10 +42,10 @@ async def _kill(session: Session, target: KillTarget, number: int) -> None:
             waits = victim.request if victim.active is None else None
             await _ask_server(session, victim, number)
             if waits is not None and waits is victim.request and victim.active is None:
-                interrupt(victim, waits)
+                waiting.interrupt(victim, waits)
         elif victim.request is not None:
             session.services.counters.killed("kill")
-            if (killing := interrupt(victim, victim.request)) is not None:
+            if (killing := waiting.interrupt(victim, victim.request)) is not None:
                 await asyncio.wait([killing])
         if target is KillTarget.CONNECTION and not victim.gone:
             end_victim(victim)
@@ -85,31 +84,6 @@ async def _ask_server(session: Session, victim: Session, number: int) -> None:
         await session.services.pools.kill_as(session.identity, connection)
     except ServerFault as error:
         raise denied if error.errno == denied.errno else error from None  # with the number the client knows
-
-
-def interrupt(victim: Session, request: Request) -> asyncio.Task[None] | None:
-    """End a session's statement: on its server, or in what it waits for.
-
-    Returns:
-        None, or the task that kills it on its server.
-    """
-    request.interrupted = True
-    if victim.active is not None:
-        return victim.services.pools.kill(victim.active)
-    victim.loop.call_soon(_stop_waiting, victim, request)  # its task may not have begun yet
-    return None
-
-
-def _stop_waiting(victim: Session, request: Request) -> None:
-    """The client waits for a connection, a login, a position: not any more."""
-    if victim.request is not request or victim.active is not None or victim.task is None or victim.gone:
-        return
-    for connection in victim.held.values():
-        if connection.consumer is not None and connection.pinging is None:
-            # The daemon's own statement, on a connection that may hold a transaction or a cursor.
-            victim.services.pools.kill(connection)
-            return
-    victim.task.cancel()
 
 
 def end_victim(victim: Session) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mysqlproxy.config.schema import Limits
 from mysqlproxy.errors import ClientFault
-from mysqlproxy.session import kill, lifecycle
+from mysqlproxy.session import lifecycle, waiting
 from mysqlproxy.session.services import Services
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _look_at(session: Session, now: float, idle_timeout: float) -> None:
     ):
         log.warning("statement_timeout: killed: %s", request.verdict.digest, extra={"session": session.id})
         session.services.counters.killed("statement_timeout")
-        kill.interrupt(session, request)
+        waiting.interrupt(session, request)
     limit = account.transaction_timeout
     if (
         limit is not None
