@@ -11,7 +11,8 @@ import importlib.util
 import os
 import tempfile
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,7 @@ def draw(samples: Sequence[Sample], title: str, stem: Path) -> list[Path]:
     lines = [pair for pair in pairs(samples) if median(samples, *pair, QPS) is not None]
     if not lines:
         return []
-    with tempfile.TemporaryDirectory(prefix="mysqlproxy-bench-") as folder:
-        os.environ.setdefault("MPLCONFIGDIR", folder)  # its cache of fonts, or it lies in the home folder
+    with _cache_elsewhere():
         from matplotlib.figure import Figure
 
         height = 1.5 + _BAR_INCHES * (len(lines) + _GAP * len({row for row, _ in lines}))
@@ -50,6 +50,20 @@ def draw(samples: Sequence[Sample], title: str, stem: Path) -> list[Path]:
         for file in files:
             figure.savefig(file, dpi=110)
     return files
+
+
+@contextmanager
+def _cache_elsewhere() -> Iterator[None]:
+    """matplotlib leaves a cache of fonts in the home folder; here it goes with a temporary one."""
+    if "MPLCONFIGDIR" in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="mysqlproxy-bench-") as folder:
+        os.environ["MPLCONFIGDIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["MPLCONFIGDIR"]
 
 
 def _bars(axes: Any, samples: Sequence[Sample], lines: Sequence[tuple[str, str]], measure: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
@@ -136,11 +137,13 @@ def test_the_summary_is_plain_json() -> None:
 def test_the_chart_is_two_files(tmp_path: Path) -> None:
     if not chart.available():
         pytest.skip(chart.REMEDY)
+    before = dict(os.environ)
     files = chart.draw(SAMPLES, "somewhere", tmp_path / "chart")
     assert [file.name for file in files] == ["chart.png", "chart.svg"]
     assert files[0].read_bytes().startswith(b"\x89PNG")
     assert "<svg" in files[1].read_text()
     assert chart.draw([], "nothing", tmp_path / "empty") == []
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize(
