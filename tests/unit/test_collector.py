@@ -75,6 +75,8 @@ def daemon() -> Daemon:
     counters.reads_on_manager("transaction")
     counters.killed("client_gone")
     counters.retried("server_lost")
+    counters.statement_denied("app", "no drops", "rule")
+    counters.rule_applied("long reads", "route")
     counters.bytes_in, counters.bytes_out = 100, 200
     counters.waited(0.5)
     return made
@@ -104,6 +106,8 @@ CONTRACT: dict[str, tuple[str, set[str]]] = {
     "mysqlproxy_killed_statements": ("counter", {"reason"}),
     "mysqlproxy_retried_reads": ("counter", {"reason"}),
     "mysqlproxy_hints": ("counter", {"result"}),
+    "mysqlproxy_denied_statements": ("counter", {"account", "rule", "reason"}),
+    "mysqlproxy_rules_applied": ("counter", {"rule", "action"}),
     "mysqlproxy_pool_waits": ("counter", set()),
     "mysqlproxy_pool_wait_seconds": ("counter", set()),
     "mysqlproxy_pool_timeouts": ("counter", set()),
