@@ -60,7 +60,8 @@ def not_sent(session: Session, request: Request, server: ServerView, error: Base
     elif held is not None and held.closed and held.keep & IRREPLACEABLE:
         end(session, LOST)
     elif _may_ask_elsewhere(session, request, server.name) and not isinstance(fault, TooManyConnections):
-        _ask_elsewhere(session, request, server.name)
+        broke = fault.errno == ServerFault.default_errno and not isinstance(fault.__cause__, OSError)
+        _ask_elsewhere(session, request, server.name, broke=broke)
     elif fault.errno == ServerFault.default_errno and (
         _may_be_set_elsewhere(session, request, server) or _may_be_sent_yet(session, request, server, fault)
     ):
@@ -87,7 +88,7 @@ def server_gone(session: Session) -> None:
     if request.relayed:
         end(session, None)  # in the middle of an answer there is no room for an error
     elif not kept and request.retained and _may_ask_elsewhere(session, request, connection.name):
-        _ask_elsewhere(session, request, connection.name)
+        _ask_elsewhere(session, request, connection.name, broke=True)
     elif kept or request.verdict.kind is not Kind.READ:
         end(session, LOST)
     else:
@@ -224,11 +225,21 @@ def _may_be_sent_yet(session: Session, request: Request, server: ServerView, fau
     )
 
 
-def _ask_elsewhere(session: Session, request: Request, failed: str) -> None:
+def _ask_elsewhere(session: Session, request: Request, failed: str, *, broke: bool) -> None:
     session.services.counters.retried("server_lost")
     log.info("a read is asked again: %s failed", failed, extra={"session": session.id})
-    request.excluded |= {failed}
+    if broke and not request.again and _is_the_last_reader(session, request, failed):
+        request.again = True  # a connection that broke may be of before a restart that nobody had noticed yet
+    else:
+        request.excluded |= {failed}
     session.start(request)
+
+
+def _is_the_last_reader(session: Session, request: Request, failed: str) -> bool:
+    view = session.services.view
+    manager = "" if view.manager is None else view.manager.name
+    others = {reader.name for reader in view.readers} | {manager}
+    return failed != manager and not others - request.excluded - {failed, ""}
 
 
 def end(session: Session, error: ProxyError | None) -> None:

@@ -23,6 +23,7 @@ class Request:
         prepared: the prepared statement it runs, or None.
         started: loop time at which it arrived.
         excluded: servers that failed it.
+        again: the last server that could take it has got it a second time.
         ruled: ``hint`` is a rule's, not the client's.
         hint: in the comments of its text, if the account may give one, or None.
         relayed: bytes of its answer have reached the client: it cannot be asked again elsewhere.
@@ -32,6 +33,7 @@ class Request:
     """
 
     __slots__ = (
+        "again",
         "code",
         "excluded",
         "form",
@@ -57,6 +59,7 @@ class Request:
         self.hint: Hint | None = None
         self.ruled = False
         self.excluded: frozenset[str] = frozenset()
+        self.again = False
         self.relayed = False
         self.retained = True
         self.pinned = ""

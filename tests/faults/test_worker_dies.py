@@ -271,6 +271,23 @@ class TestAllOfThem:
         with pytest.raises(pymysql.MySQLError):
             ask(client, READ)
         assert time.monotonic() - began < 2
+        await_view(daemon, manager="", reading=set())  # or it may be told of the worker of before
         cluster.workers[0].start()
         await_view(daemon, manager="", reading={"worker1"})
         assert ask(client, READ) == ((1,),)  # and the client's connection has lived through it
+
+    def test_a_connection_that_breaks_is_not_the_end_of_the_last_reader(
+        self, cluster: LocalCluster, daemon: Daemon
+    ) -> None:
+        """As when it was restarted, which nobody has noticed yet."""
+        client = daemon.connect(database="app")
+        cluster.workers[1].query("STOP SLAVE")
+        cluster.manager.kill()
+        await_view(daemon, manager="", reading={"worker1"})
+        held = Held(cluster.workers[0])
+        read = Meanwhile(ask, client, READ)
+        (first,) = eventually(lambda: running(cluster.workers[0], READ))
+        cluster.workers[0].query("KILL %s", (first,))
+        eventually(lambda: set(running(cluster.workers[0], READ)) - {first} or read.done)
+        held.release()
+        assert read.result() == ((1,),)
