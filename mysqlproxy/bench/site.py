@@ -152,8 +152,9 @@ class Site:
             self._stack.callback(guardian.finish)
             for name in _FOLDERS:
                 (self.directory / name).mkdir()
-        with tables.connect(backend.manager) as connection:
-            self.server_version = str(connection.get_server_info()).removeprefix("5.5.5-")
+        with tables.connect(backend.manager) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT VERSION()")
+            (self.server_version,) = cursor.fetchone()
         return backend
 
     def _drop(self, backend: Backend) -> None:
