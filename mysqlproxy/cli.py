@@ -16,7 +16,8 @@ from mysqlproxy import __version__
 from mysqlproxy.errors import ConfigFault
 
 METHODS = (
-    "mysql_native_password", "caching_sha2_password", "sha256_password", "client_ed25519", "mysql_clear_password",
+    "mysql_native_password", "caching_sha2_password", "sha256_password", "client_ed25519", "parsec",
+    "mysql_clear_password",
 )  # fmt: skip
 
 

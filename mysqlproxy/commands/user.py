@@ -9,6 +9,7 @@ from mysqlproxy.gatekeeper.secrets import (
     crypt_verifier,
     ed25519_verifier,
     native_verifier,
+    parsec_verifier,
     sha2_verifier,
 )
 
@@ -22,6 +23,8 @@ verifier = "{native}"
 verifier = "{sha2}"
 # For clients that log in with client_ed25519 (MariaDB's); the servers then need server_password:
 verifier = "{ed25519}"
+# For clients that log in with parsec (MariaDB's newer ones); the servers then need server_password:
+verifier = "{parsec}"
 # For clients that show the password, over TLS (sha256_password, mysql_clear_password, caching_sha2_password):
 verifier = "{crypt}"
 # verifiers = [...] takes several of them, for clients of several kinds.\
@@ -30,6 +33,7 @@ _MAKE = {
     "mysql_native_password": native_verifier,
     "caching_sha2_password": sha2_verifier,
     "client_ed25519": ed25519_verifier,
+    "parsec": parsec_verifier,
     "sha256_password": crypt_verifier,
     "mysql_clear_password": crypt_verifier,
 }
@@ -57,6 +61,7 @@ def hash_password(method: str | None = None) -> int:
             native=native_verifier(password),
             sha2=sha2_verifier(password),
             ed25519=ed25519_verifier(password),
+            parsec=parsec_verifier(password),
             crypt=crypt_verifier(password),
         )
     )

@@ -203,11 +203,11 @@ def _way_on(user: User, found: Findings) -> None:
             found.warn(
                 key, "logs in to the servers with an empty password; give server_password if it has one there"
             )
-    elif user.methods == ("client_ed25519",):
+    elif user.methods and set(user.methods) <= {"client_ed25519", "parsec"}:
         found.fault(
             f"{key}.methods",
-            "client_ed25519 shows nothing that a server would take, and no password is stored: nobody gets to "
-            "the servers; add server_password, or another method",
+            f"{' and '.join(user.methods)} show nothing that a server would take, and no password is stored: "
+            "nobody gets to the servers; add server_password, or another method",
         )
 
 

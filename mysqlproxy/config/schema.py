@@ -186,6 +186,7 @@ Method = Literal[
     "caching_sha2_password",
     "sha256_password",
     "client_ed25519",
+    "parsec",
     "mysql_clear_password",
 ]
 

@@ -20,6 +20,7 @@ from mysqlproxy.config.schema import Secret as ConfiguredSecret
 from mysqlproxy.errors import ConfigFault
 from mysqlproxy.gatekeeper.certificates import CertificateRule
 from mysqlproxy.gatekeeper.secrets import Secret
+from mysqlproxy.protocol import parsec
 
 Resolve = Callable[[ConfiguredSecret], str]
 Address = IPv4Address | IPv6Address
@@ -167,8 +168,14 @@ class Accounts:
         """
         draw = hmac.digest(self._decoy_key, name.encode("utf-8", "surrogateescape"), "sha256")
         template = self._templates[int.from_bytes(draw[:8]) % len(self._templates)]
-        secrets = tuple(map(Secret.decoy_of, template.secrets))
+        salt = self.parsec_salt(name)
+        secrets = tuple(Secret.decoy_of(secret, salt) for secret in template.secrets)
         return replace(template, name=name, secrets=secrets, server_user="")
+
+    def parsec_salt(self, name: str) -> bytes:
+        """The salt that parsec shows for an account, known or not, which has no verifier with one of its own."""
+        text = b"parsec\0" + name.encode("utf-8", "surrogateescape")
+        return hmac.digest(self._decoy_key, text, "sha256")[: parsec.SALT_SIZE]
 
 
 _ORDINARY = Account("", (Secret.from_password("ordinary"),), server_user="")
@@ -181,6 +188,7 @@ def _shape(account: Account) -> tuple[object, ...]:
             secret.password == "" or secret.sha256_stage2 is not None,
             secret.ed25519_key is not None,
             0 if secret.crypt is None else secret.crypt.rounds,
+            None if secret.parsec is None else secret.parsec.factor,
         )
         for secret in account.secrets
     )

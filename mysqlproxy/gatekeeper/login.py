@@ -23,6 +23,7 @@ from mysqlproxy.gatekeeper.methods import (
     CLEAR,
     ED25519,
     NATIVE,
+    PARSEC,
     SCRAMBLE_LENGTHS,
     SHA2,
     SHA256,
@@ -30,12 +31,14 @@ from mysqlproxy.gatekeeper.methods import (
     can,
     choose,
     credential,
+    parsec_salt,
+    prove_parsec,
     prove_password,
     prove_scramble,
 )
 from mysqlproxy.gatekeeper.rsa import login_key
 from mysqlproxy.gatekeeper.secrets import Secret
-from mysqlproxy.protocol import ed25519
+from mysqlproxy.protocol import ed25519, parsec
 from mysqlproxy.protocol.credentials import ServerCredential
 
 NONCE_LENGTH = 20
@@ -79,6 +82,13 @@ class More:
 
 
 @dataclass(frozen=True, slots=True)
+class Bare:
+    """Send a packet that is this data and nothing else (parsec's salt)."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Accept:
     """Let the client in: send OK, after AuthMoreData ``FAST_AUTH_OK`` where ``fast_path`` is set."""
 
@@ -106,13 +116,14 @@ class Costly:
     run: Callable[[], Accept | Deny]
 
 
-Step = Switch | More | Accept | Deny | Costly
+Step = Switch | More | Bare | Accept | Deny | Costly
 
 
 class _State(Enum):
     NEW = "new"
     ANSWER = "waiting for the answer to the nonce"
     FULL = "waiting for the password"
+    SIGNED = "waiting for the signature"
     ENCRYPTED = "waiting for the encrypted password"
     ENDED = "ended"
 
@@ -187,6 +198,10 @@ class LoginDialogue:
         match self._state:
             case _State.ANSWER if self._plugin in (SHA256, CLEAR):
                 return self._take_password(data)
+            case _State.ANSWER if self._plugin == PARSEC:
+                return self._give_salt(data)
+            case _State.SIGNED:
+                return self._check_signed(data)
             case _State.ANSWER:
                 return self._check_scramble(data)
             case _State.FULL:
@@ -201,8 +216,8 @@ class LoginDialogue:
     def _switch(self, plugin: str) -> Switch:
         self._state = _State.ANSWER
         self._plugin = plugin
-        if plugin == ED25519:
-            self._nonce = random.token_bytes(ed25519.NONCE_SIZE)
+        if plugin in (ED25519, PARSEC):
+            self._nonce = random.token_bytes(ed25519.NONCE_SIZE if plugin == ED25519 else parsec.NONCE_SIZE)
             return Switch(plugin, self._nonce)
         self._nonce = new_nonce()
         return Switch(plugin, self._nonce + b"\0")
@@ -221,6 +236,18 @@ class LoginDialogue:
             self._state = _State.FULL
             return More(FULL_AUTH)
         return self._end(proofs, fast_path=True)
+
+    def _give_salt(self, data: bytes) -> Step:
+        if data:
+            return self._end([], wrong="no request for the salt")
+        self._salt = parsec_salt(self._account, self._accounts.parsec_salt(self._account.name))
+        self._state = _State.SIGNED
+        return Bare(parsec.ext_salt(*self._salt))
+
+    def _check_signed(self, data: bytes) -> Step:
+        self._state = _State.ENDED
+        secrets = self._account.secrets
+        return Costly(lambda: self._end(prove_parsec(secrets, self._salt, data, self._nonce)))
 
     def _take_password(self, data: bytes) -> Step:
         if data == REQUEST_PUBLIC_KEY.get(self._plugin):

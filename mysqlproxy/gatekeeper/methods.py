@@ -5,7 +5,7 @@
 | mysql_native_password | SHA1(password), to us only | the password, or SHA1(SHA1()) |
 | caching_sha2_password, fast path | SHA256(password), to us only | the password, or SHA256(SHA256()) |
 | caching_sha2_password, full path; sha256_password | the password, in TLS or RSA | anything |
-| client_ed25519 | nothing | the password, or its public key |
+| client_ed25519, parsec | nothing | the password, or its public key |
 | mysql_clear_password | the password, in TLS or a unix socket only | anything |
 """
 
@@ -18,17 +18,18 @@ from hmac import compare_digest
 
 from mysqlproxy.gatekeeper.accounts import Account
 from mysqlproxy.gatekeeper.secrets import Secret
-from mysqlproxy.protocol import ed25519
+from mysqlproxy.protocol import ed25519, parsec
 from mysqlproxy.protocol.credentials import ServerCredential
 
 NATIVE = "mysql_native_password"
 SHA2 = "caching_sha2_password"
 SHA256 = "sha256_password"
 ED25519 = "client_ed25519"
+PARSEC = "parsec"
 CLEAR = "mysql_clear_password"
 
 SCRAMBLE_LENGTHS = {NATIVE: 20, SHA2: 32}  # of the answers that a HandshakeResponse can already hold
-_BY_CHOICE = (NATIVE, SHA2, ED25519, SHA256)
+_BY_CHOICE = (NATIVE, SHA2, ED25519, PARSEC, SHA256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,15 @@ def can(method: str, account: Account, secure: bool) -> bool:
             return False
     elif method == CLEAR:
         return False
-    elif method == ED25519 and account.stored_password is None:
+    elif method in (ED25519, PARSEC) and account.stored_password is None:
         return False  # it proves nothing that a server would take
     match method:
         case "mysql_native_password":
             return any(secret.sha1_stage2 is not None or secret.password == "" for secret in account.secrets)
         case "client_ed25519":
             return any(secret.ed25519_key is not None for secret in account.secrets)
+        case "parsec":
+            return any(secret.parsec is not None or secret.password for secret in account.secrets)
         case "mysql_clear_password":
             return secure
     return method in (SHA2, SHA256)
@@ -76,6 +79,27 @@ def prove_scramble(method: str, secrets: Iterable[Secret], answer: bytes, nonce:
     """What an answer to the nonce proves; nothing when it is wrong. Not for the methods that show the password."""
     check = {NATIVE: _native, SHA2: _sha2, ED25519: _ed25519}[method]
     return [proof for secret in secrets if (proof := check(secret, answer, nonce))]
+
+
+def parsec_salt(account: Account, own: bytes) -> tuple[int, bytes]:
+    """Factor and salt for all of the account's secrets: the first verifier's, else ``own``."""
+    for secret in account.secrets:
+        if secret.parsec is not None:
+            return secret.parsec.factor, secret.parsec.salt
+    return 0, own
+
+
+def prove_parsec(
+    secrets: Iterable[Secret], salt: tuple[int, bytes], answer: bytes, nonce: bytes
+) -> list[Proof]:
+    """What an answer of parsec proves, made with this factor and salt. Takes milliseconds for each password."""
+    keys: list[tuple[Secret, bytes]] = []
+    for secret in secrets:
+        if secret.password:
+            keys.append((secret, parsec.public_key(secret.password.encode(), *salt)))
+        elif secret.parsec is not None and (secret.parsec.factor, secret.parsec.salt) == salt:
+            keys.append((secret, secret.parsec.key))
+    return [Proof(secret) for secret, key in keys if parsec.verify(key, nonce, answer)]
 
 
 def prove_password(secrets: Iterable[Secret], password: bytes) -> list[Proof]:

@@ -11,6 +11,8 @@ A verifier is one of these texts:
   memory for the fast path of caching_sha2_password. This form is our own: the servers' stored form costs
   5,000 rounds for each attempt of whoever knocks.
 - ``$ed25519$`` and 43 base64 characters: the public key that MariaDB keeps for ed25519.
+- ``$parsec$P0:``, 24 and 43 base64 characters with a colon between: what MariaDB keeps for parsec, salt and public
+  key. Slow to check a password with, and so slow to guess.
 - ``$A$005$...`` and ``$5$...``: what MySQL keeps for caching_sha2_password and sha256_password
   (``gatekeeper.crypt``). Slow to check, and so slow to guess for who stole it.
 
@@ -29,11 +31,13 @@ from hashlib import sha1, sha256
 from hmac import compare_digest
 
 from mysqlproxy.gatekeeper.crypt import Crypt, sha256_form
+from mysqlproxy.gatekeeper.parsec import Parsec
 from mysqlproxy.protocol import ed25519
 
 NATIVE_PREFIX = "*"
 SHA2_PREFIX = "$caching_sha2_password$"
 ED25519_PREFIX = "$ed25519$"
+PARSEC_PREFIX = "$parsec$"
 
 _NATIVE = re.compile(r"\*([0-9A-Fa-f]{40})", re.ASCII)
 _SHA2 = re.compile(r"\$caching_sha2_password\$([0-9A-Fa-f]{64})", re.ASCII)
@@ -69,6 +73,11 @@ def ed25519_verifier(password: str) -> str:
     return ED25519_PREFIX + b64encode(ed25519.public_key(_not_empty(password))).decode().rstrip("=")
 
 
+def parsec_verifier(password: str) -> str:
+    """The verifier for parsec: MariaDB's, with a prefix and a new salt."""
+    return PARSEC_PREFIX + Parsec.of(_not_empty(password)).text()
+
+
 def crypt_verifier(password: str) -> str:
     """The verifier for the methods that show the password: sha256_password, mysql_clear_password."""
     return sha256_form(_not_empty(password))
@@ -89,8 +98,10 @@ class Secret:
         sha1_stage2: SHA1(SHA1(password)), enough to check mysql_native_password.
         sha256_stage2: SHA256(SHA256(password)), enough to check the fast path of caching_sha2_password.
         ed25519_key: the public key, enough to check client_ed25519.
-        crypt: as MySQL keeps it, enough to check a password; then ``learned`` holds sha256_stage2 of it after it was
-            right once, as a server's cache does. Everybody who has the secret shares it.
+        parsec: salt and public key, enough to check parsec, and slowly a password.
+        crypt: as MySQL keeps it, enough to check a password.
+        learned: of the two slow ones, sha256_stage2 of the password after it was right once, as a server's cache
+            does. Everybody who has the secret shares it.
     """
 
     password: str | None = field(default=None, repr=False)
@@ -98,6 +109,7 @@ class Secret:
     sha256_stage2: bytes | None = field(default=None, repr=False)
     ed25519_key: bytes | None = field(default=None, repr=False)
     crypt: Crypt | None = field(default=None, repr=False)
+    parsec: Parsec | None = field(default=None, repr=False)
     learned: list[bytes] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
@@ -121,20 +133,29 @@ class Secret:
             secret = cls(sha256_stage2=bytes.fromhex(match[1]))
         elif match := _ED25519.fullmatch(text):
             secret = cls(ed25519_key=b64decode(match[1] + "="))
+        elif text.startswith(PARSEC_PREFIX) and (parsec := Parsec.parse(text.removeprefix(PARSEC_PREFIX))):
+            secret = cls(parsec=parsec)
         elif crypt := Crypt.parse(text):
             secret = cls(crypt=crypt)
         else:
             raise ValueError(
                 f"a verifier is {NATIVE_PREFIX} and 40 hexadecimal digits, {SHA2_PREFIX} and 64 hexadecimal "
-                f"digits, {ED25519_PREFIX} and 43 base64 characters, or what MySQL keeps ($A$005$..., $5$...)"
+                f"digits, {ED25519_PREFIX} and 43 base64 characters, {PARSEC_PREFIX} and what MariaDB keeps (P0:...) "
+                "or what MySQL keeps ($A$005$..., $5$...)"
             )
         if secret.sha1_stage2 == sha1_twice(b"") or secret.sha256_stage2 == sha256_twice(b""):
             raise ValueError('this is the digest of an empty password; say password = "" if that is meant')
         return secret
 
     @classmethod
-    def decoy_of(cls, real: Secret) -> Secret:
-        """A secret of the same kind that no password opens: a stranger cannot tell the two apart."""
+    def decoy_of(cls, real: Secret, salt: bytes) -> Secret:
+        """A secret of the same kind that no password opens: a stranger cannot tell the two apart.
+
+        Args:
+            salt: always the same one for the same name, as it is shown to who asks.
+        """
+        if real.password:
+            return cls.from_password(random.token_urlsafe(20))
         empty = real.password == ""  # any answer proves it wrong at once, as it does of a full secret
         key = ed25519.public_key(random.token_bytes(20)) if real.ed25519_key is not None else None
         return cls(
@@ -142,6 +163,7 @@ class Secret:
             sha256_stage2=random.token_bytes(32) if empty or real.sha256_stage2 is not None else None,
             ed25519_key=key,
             crypt=None if real.crypt is None else Crypt.decoy(real.crypt.rounds),
+            parsec=None if real.parsec is None else Parsec.decoy(real.parsec.factor, salt),
         )
 
     @property
@@ -152,16 +174,17 @@ class Secret:
     @property
     def is_slow(self) -> bool:
         """Checking a password with it takes milliseconds."""
-        return self.crypt is not None
+        return self.crypt is not None or self.parsec is not None
 
     def matches(self, password: bytes) -> bool:
         """Whether this is the password. Takes milliseconds where ``is_slow``; may be called in a thread."""
-        if self.crypt is None:
+        slow = self.crypt or self.parsec
+        if slow is None:
             return self._matches_digest(password)
         fast = sha256_twice(password)
         if self.learned and compare_digest(self.learned[0], fast):
             return True
-        if not self.crypt.matches(password):
+        if not slow.matches(password):
             return False
         self.learned[:] = [fast]
         return True

@@ -18,7 +18,7 @@ from mysqlproxy.config.schema import Config, Network, User
 from mysqlproxy.config.secrets import resolve_secret
 from mysqlproxy.gatekeeper.accounts import Account, account_of
 from mysqlproxy.gatekeeper.certificates import CertificateRule
-from mysqlproxy.gatekeeper.secrets import ED25519_PREFIX, Secret
+from mysqlproxy.gatekeeper.secrets import ED25519_PREFIX, PARSEC_PREFIX, Secret
 
 QUESTION_MARIADB = "SELECT Host, User, Priv FROM mysql.global_priv WHERE User <> ''"
 QUESTION_MYSQL = (
@@ -31,7 +31,9 @@ MAX_NAME = 80  # characters, as in [[users]]
 
 _LOCAL: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _WILD = re.compile(r"(\d{1,3}\.){1,3}%")
-_METHODS = ("mysql_native_password", "ed25519", "caching_sha2_password", "sha256_password", "")
+_METHODS = ("mysql_native_password", "ed25519", "parsec", "caching_sha2_password", "sha256_password", "")
+
+_PREFIXES = {"ed25519": ED25519_PREFIX, "parsec": PARSEC_PREFIX}
 
 
 class ServerAccount(NamedTuple):
@@ -155,7 +157,7 @@ def _secret(plugin: str, text: str) -> Secret | None:
     if not text:
         return Secret("")
     try:
-        return Secret.from_verifier(ED25519_PREFIX + text if plugin == "ed25519" else text)
+        return Secret.from_verifier(_PREFIXES.get(plugin, "") + text)
     except ValueError:
         return None  # "invalid" of MariaDB; a hash from before MySQL 4.1
 

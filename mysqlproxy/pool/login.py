@@ -146,6 +146,8 @@ async def _finish(packets: Packets, auth: ServerAuth, capabilities: int) -> Ok:
                 answer = auth.more(payload[1:])
                 if answer is not None:
                     packets.write(answer)
+            case 0x50:  # parsec's salt
+                packets.write(await asyncio.to_thread(auth.signed, payload))
             case _:
                 raise MalformedPacket("an unknown packet during a server's login")
     raise MalformedPacket("a server's login does not end")

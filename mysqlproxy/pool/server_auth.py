@@ -1,8 +1,9 @@
 """The client's side of a login to a server, without I/O: what to answer to each step of its authentication.
 
 Used by the pool's login, which reads and writes the packets. Methods: mysql_native_password,
-caching_sha2_password, sha256_password, client_ed25519 of MariaDB, and mysql_clear_password where the connection
-is secure. A password is never sent in clear over a connection that is not, and never appears in an error.
+caching_sha2_password, sha256_password, client_ed25519 and parsec of MariaDB, and mysql_clear_password where
+the connection is secure. A password is never sent in clear over a connection that is not, and never appears in an
+error.
 
 Protocol:
     https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_authentication_methods.html.
@@ -18,13 +19,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from mysqlproxy.errors import ServerFault
-from mysqlproxy.protocol import ed25519
+from mysqlproxy.protocol import ed25519, parsec
 from mysqlproxy.protocol.credentials import ServerCredential
 
 NATIVE = "mysql_native_password"
 SHA2 = "caching_sha2_password"
 SHA256 = "sha256_password"
 ED25519 = "client_ed25519"
+PARSEC = "parsec"
 CLEAR = "mysql_clear_password"
 
 FAST_AUTH_OK = b"\x03"
@@ -94,6 +96,10 @@ class ServerAuth:
             if len(nonce) != ed25519.NONCE_SIZE:
                 raise self._cannot("the server sent no nonce of 32 bytes")
             return ed25519.sign(self._password(), nonce)
+        if plugin == PARSEC:
+            self._password()
+            self._nonce = nonce
+            return b""  # asks for the salt
         if plugin == CLEAR:
             if not self._secure:
                 raise self._cannot('it would send the password in clear; give the server tls = "required"')
@@ -118,6 +124,20 @@ class ServerAuth:
             self._asked_for_key = True
             return REQUEST_SHA2_KEY
         raise self._cannot("the server sent authentication data that the method does not have")
+
+    def signed(self, ext_salt: bytes) -> bytes:
+        """The answer to parsec's salt, which comes as a packet of its own. Takes milliseconds.
+
+        Raises:
+            ServerFault: no salt, more rounds than are bearable, or a method that has none.
+        """
+        if self.plugin != PARSEC or len(self._nonce) != parsec.NONCE_SIZE:
+            raise self._cannot("the server sent authentication data that the method does not have")
+        try:
+            salt = parsec.parse_ext_salt(ext_salt)
+        except ValueError as error:
+            raise self._cannot(f"the server sent {error}") from None
+        return parsec.sign(self._password(), *salt, self._nonce)
 
     def _native(self) -> bytes:
         stage1 = self._credential.sha1

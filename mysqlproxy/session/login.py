@@ -15,6 +15,7 @@ from mysqlproxy.errors import AccessDenied, ClientFault, ProxyError, ServerFault
 from mysqlproxy.gatekeeper.login import (
     FAST_AUTH_OK,
     Accept,
+    Bare,
     Channel,
     Costly,
     Deny,
@@ -208,6 +209,8 @@ async def authenticate(
                 packets.write(build_auth_switch(step.plugin, step.data))
             case More():
                 packets.write(build_auth_more(step.data))
+            case Bare():
+                packets.write(step.data)
         answer = await packets.read()
         asked = loop.time()
         step = dialogue.answer(answer)

@@ -12,7 +12,7 @@ import pytest
 
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
-from mysqlproxy.gatekeeper.secrets import ed25519_verifier, native_verifier, sha2_verifier
+from mysqlproxy.gatekeeper.secrets import ed25519_verifier, native_verifier, parsec_verifier, sha2_verifier
 from tests.conftest import Factory
 from tests.integration.test_listeners_and_greeting import mysql_config
 from tests.support.certificates import Authority
@@ -96,6 +96,32 @@ def test_mysqls_methods_by_a_verifier_alone(
     with pytest.raises(pymysql.OperationalError) as caught:
         daemon.connect("methods", password="wrong")
     assert caught.value.args[0] == 1045
+
+
+def test_parsec_on_both_sides(cluster: LocalCluster, proxy: Callable[..., Daemon]) -> None:
+    """MariaDB 10.11 has no parsec: the server is another daemon, whose own side Node's driver has tried."""
+    password = cluster.passwords["app"]
+    trusted = proxy(
+        users=[
+            {
+                "name": "app", "verifier": parsec_verifier(password), "methods": ["parsec"],
+                "server_password": password,
+            },
+            {"name": "monitor", "password": cluster.passwords["monitor"]},
+        ],
+    )  # fmt: skip
+    server = {"name": "trusted", "address": f"127.0.0.1:{trusted.port}", "role": "manager"}
+    users = [{"name": "app", "password": password}, {"name": "bad", "password": "x", "server_user": "app"}]
+    gatekeeper = proxy(servers=[server], users=users)
+    eventually(lambda: gatekeeper.metrics().total("mysqlproxy_server_up") == 1)
+    for _ in range(2):
+        client = gatekeeper.connect()
+        assert value(client, WHO) == "app@%"
+        client.close()  # the next one gets the connection after a COM_CHANGE_USER
+    with pytest.raises(pymysql.OperationalError) as caught:
+        value(gatekeeper.connect("bad", password="x"), WHO)
+    assert caught.value.args[0] == 1045
+    gatekeeper.stop()
 
 
 def test_a_clear_password_goes_over_tls_only(

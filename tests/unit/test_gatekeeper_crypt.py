@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 import pytest
 
 from mysqlproxy.config.schema import Config
 from mysqlproxy.gatekeeper.crypt import MAX_PASSWORD, Crypt, sha256_crypt
-from mysqlproxy.gatekeeper.secrets import Secret, ed25519_verifier
+from mysqlproxy.gatekeeper.parsec import Parsec
+from mysqlproxy.gatekeeper.secrets import Secret, ed25519_verifier, parsec_verifier
 from mysqlproxy.gatekeeper.server_accounts import ServerAccount, accounts_of, networks_of, of_mariadb
 from mysqlproxy.protocol import ed25519
+
+CONFIG = Config.model_validate(
+    {"monitor": {"user": "m"}, "servers": ({"name": "m", "address": "127.0.0.1", "role": "manager"},)}
+)
 
 
 @pytest.mark.parametrize("password", ["x", "Hello world!", "ü" * 40, "p" * 200])
@@ -60,6 +66,21 @@ def test_ed25519_is_mariadbs() -> None:
     assert not ed25519.verify(b"\xff" * 32, nonce, ed25519.sign(b"secret", nonce))
 
 
+def test_parsec_is_mariadbs() -> None:
+    text = parsec_verifier("secret").removeprefix("$parsec$")
+    kept = Parsec.parse(text)
+    assert kept is not None and kept.text() == text and text.startswith("P0:") and len(text) == 71
+    assert kept.matches(b"secret") and not kept.matches(b"other") and not kept.matches(b"s" * 300)
+    assert Parsec.parse(text.replace("P0", "P6")) is not None
+    for wrong in (text[:-1], text.replace("P0", "P7"), text.replace("P0", "S0"), text.replace(":", "$"), ""):
+        assert Parsec.parse(wrong) is None
+    given = json.dumps({"plugin": "parsec", "authentication_string": text})
+    account = of_mariadb({"User": "p", "Host": "%", "Priv": given})
+    assert account is not None
+    made, _ = accounts_of([account], CONFIG, {})
+    assert made[0].secrets[0].matches(b"secret")
+
+
 @pytest.mark.parametrize(
     ("host", "networks"),
     [
@@ -76,9 +97,6 @@ def test_hosts_of_servers_accounts(host: str, networks: list[str] | None) -> Non
 
 
 def test_the_most_specific_host_comes_first_and_what_was_learned_stays() -> None:
-    config = Config.model_validate(
-        {"monitor": {"user": "m"}, "servers": ({"name": "m", "address": "127.0.0.1", "role": "manager"},)}
-    )
     crypt = "$5$" + "s" * 20 + "$" + sha256_crypt(b"x", b"s" * 20, 5000).decode()
     rows = [
         ServerAccount("a", host, (("sha256_password", crypt),), False, False, "", "", "")
@@ -86,12 +104,12 @@ def test_the_most_specific_host_comes_first_and_what_was_learned_stays() -> None
     ]
     rows.append(ServerAccount("b" * 100, "%", (("", ""),), False, False, "", "", ""))
     rows.append(ServerAccount("socket", "%", (("unix_socket", ""),), False, False, "", "", ""))
-    accounts, secrets = accounts_of(rows, config, {})
+    accounts, secrets = accounts_of(rows, CONFIG, {})
     assert [str(account.allow_from[0]) if account.allow_from else "" for account in accounts] == [
         "10.1.2.3/32", "10.1.0.0/16", "10.0.0.0/8", "",
     ]  # fmt: skip
     assert accounts[0].secrets[0].matches(b"x")
-    again, _ = accounts_of(rows, config, secrets)
+    again, _ = accounts_of(rows, CONFIG, secrets)
     assert again[0].secrets[0].learned
 
 

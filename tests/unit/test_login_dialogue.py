@@ -21,6 +21,7 @@ from mysqlproxy.gatekeeper.login import (
     REQUEST_PUBLIC_KEY,
     SHA2,
     Accept,
+    Bare,
     Channel,
     Costly,
     Deny,
@@ -31,14 +32,16 @@ from mysqlproxy.gatekeeper.login import (
     default_plugin,
     new_nonce,
 )
-from mysqlproxy.gatekeeper.methods import CLEAR, ED25519, SHA256
+from mysqlproxy.gatekeeper.methods import CLEAR, ED25519, PARSEC, SHA256
 from mysqlproxy.gatekeeper.secrets import (
     Secret,
     crypt_verifier,
     ed25519_verifier,
     native_verifier,
+    parsec_verifier,
     sha2_verifier,
 )
+from mysqlproxy.protocol import parsec
 from tests.support.certificates import Authority
 
 NONCE = new_nonce()
@@ -47,8 +50,10 @@ RAW = PASSWORD.encode()
 FULL = Secret.from_password(PASSWORD)
 NATIVE_ONLY = Secret.from_verifier(native_verifier(PASSWORD))
 SHA2_ONLY = Secret.from_verifier(sha2_verifier(PASSWORD))
+EMPTY = Secret.from_password("")
 ED25519_ONLY = Secret.from_verifier(ed25519_verifier(PASSWORD))
-SLOW = [Secret.from_verifier(crypt_verifier(PASSWORD))]
+PARSEC_ONLY = Secret.from_verifier(parsec_verifier(PASSWORD))
+SLOW = [Secret.from_verifier(crypt_verifier(PASSWORD)), PARSEC_ONLY]
 
 
 def accounts(*secrets: Secret, **more: object) -> Accounts:
@@ -153,25 +158,30 @@ def test_a_password_encrypted_for_another_nonce_is_wrong() -> None:
     denied(login.answer(_auth.sha2_rsa_encrypt(RAW, new_nonce(), key.data)))
 
 
-@pytest.mark.parametrize("plugin", [NATIVE, SHA2, SHA256, CLEAR])
-@pytest.mark.parametrize("secret", [FULL, NATIVE_ONLY, SHA2_ONLY, ED25519_ONLY, *SLOW])
-@pytest.mark.parametrize("name", [b"app", b"nobody"])
+@pytest.mark.parametrize("plugin", [NATIVE, SHA2, SHA256, ED25519, PARSEC, CLEAR, "dialog"])
+@pytest.mark.parametrize("secret", [FULL, EMPTY, NATIVE_ONLY, SHA2_ONLY, ED25519_ONLY, *SLOW])
+@pytest.mark.parametrize("stored", [None, "stored"])
+@pytest.mark.parametrize("methods", [(), (PARSEC,), (ED25519, NATIVE)])
 def test_wrong_passwords_and_unknown_accounts_take_the_same_steps(
-    plugin: str, secret: Secret, name: bytes
+    plugin: str, secret: Secret, stored: str | None, methods: tuple[str, ...]
 ) -> None:
-    def steps(user: bytes) -> list[type[Step]]:
-        login = dialogue(accounts(secret), plugin, secure=True)
+    known = accounts(secret, server_password=stored, methods=methods)
+
+    def steps(user: bytes) -> list[object]:
+        login = dialogue(known, NATIVE, secure=True)
         taken = [login.start(user, plugin, scramble(plugin, b"wrong") if plugin in (NATIVE, SHA2) else b"")]
         while not isinstance(taken[-1], (Accept, Deny)):
             last = taken[-1]
             if isinstance(last, Switch) and last.plugin in (NATIVE, SHA2):
                 taken.append(login.answer(scramble(last.plugin, b"wrong", last.data[:20])))
+            elif isinstance(last, Switch) and last.plugin == PARSEC:
+                taken.append(login.answer(b""))
             else:
                 taken.append(login.answer(b"wrong\0"))
-        return [type(step) for step in taken]
+        return [(type(step), getattr(step, "plugin", ""), len(getattr(step, "data", ""))) for step in taken]
 
-    assert steps(name)[-1] is Deny
-    assert steps(name) == steps(b"app")
+    assert steps(b"nobody")[-1] == (Deny, "", 0)
+    assert steps(b"nobody") == steps(b"app")
 
 
 def test_decoys_are_stable_and_of_the_kinds_that_accounts_have() -> None:
@@ -263,6 +273,45 @@ def test_ed25519_signs_32_bytes_of_its_own(secret: Secret) -> None:
         assert isinstance(step, Switch) and step.plugin == ED25519 and len(step.data) == 32
         answer = login.answer(_auth.ed25519_password(password, step.data))
         assert isinstance(answer, Accept) is right
+
+
+@pytest.mark.parametrize("secrets", [(FULL,), (PARSEC_ONLY,), (SHA2_ONLY, FULL, PARSEC_ONLY)])
+def test_parsec_signs_with_a_key_made_of_the_salt(secrets: tuple[Secret, ...]) -> None:
+    known = accounts(*secrets, server_password="stored")
+    salts = set()
+    for password, right in ((RAW, True), (b"wrong", False)):
+        login = dialogue(known)
+        step = login.start(b"app", PARSEC, b"")
+        assert isinstance(step, Switch) and step.plugin == PARSEC and len(step.data) == 32
+        salt = login.answer(b"")
+        assert isinstance(salt, Bare)
+        salts.add(salt.data)
+        answer = parsec.sign(password, *parsec.parse_ext_salt(salt.data), step.data)
+        assert isinstance(login.answer(answer), Accept) is right
+    assert len(salts) == 1
+
+
+@pytest.mark.parametrize("answer", [b"", b"x" * 95, b"\0" * 96, b"\xff" * 96])
+def test_what_is_no_signature_of_parsec(answer: bytes) -> None:
+    login = dialogue(accounts(PARSEC_ONLY, server_password="stored"))
+    login.start(b"app", PARSEC, b"")
+    login.answer(b"")
+    assert denied(login.answer(answer)) == "wrong password"
+    login = dialogue(accounts(PARSEC_ONLY, server_password="stored"))
+    login.start(b"app", PARSEC, b"")
+    assert "salt" in denied(login.answer(b"x"))
+
+
+def test_the_salt_of_an_unknown_account_is_always_the_same() -> None:
+    for secret in (FULL, PARSEC_ONLY):
+        salts = {}
+        for name in (b"a", b"b", b"a", b"b"):
+            login = dialogue(accounts(secret, server_password="stored"))
+            login.start(name, PARSEC, b"")
+            step = login.answer(b"")
+            assert isinstance(step, Bare)
+            assert salts.setdefault(name, step.data) == step.data
+        assert salts[b"a"] != salts[b"b"]
 
 
 def test_ed25519_proves_nothing_for_the_servers_so_a_verifier_alone_shows_the_password_another_way() -> None:
@@ -403,14 +452,14 @@ def test_default_plugin() -> None:
 @settings(max_examples=300, deadline=None)
 @given(
     user=st.sampled_from([b"app", b"nobody", b"\xff\xfe", b""]),
-    plugin=st.sampled_from([NATIVE, SHA2, SHA256, ED25519, CLEAR, "", "dialog"]),
+    plugin=st.sampled_from([NATIVE, SHA2, SHA256, ED25519, PARSEC, CLEAR, "", "dialog"]),
     auth=st.binary(max_size=300),
     answers=st.lists(
         st.binary(max_size=300) | st.sampled_from(list(REQUEST_PUBLIC_KEY.values())), max_size=4
     ),
     secure=st.booleans(),
     secret=st.sampled_from([FULL, NATIVE_ONLY, SHA2_ONLY, ED25519_ONLY, *SLOW]),
-    methods=st.sampled_from([(), (SHA256,), (CLEAR,), (ED25519,), (CLEAR, NATIVE)]),
+    methods=st.sampled_from([(), (SHA256,), (CLEAR,), (ED25519,), (PARSEC,), (CLEAR, NATIVE)]),
 )
 def test_no_bytes_but_the_password_get_in(
     *,
