@@ -10,6 +10,7 @@ import logging
 import signal
 import ssl
 from pathlib import Path
+from time import monotonic
 
 import uvloop
 
@@ -108,6 +109,8 @@ class Daemon:
             tls=tls,
             firewall=firewall,
         )
+        # What a daemon before this one told its clients only the manager can tell: the first ``strong`` read asks it.
+        services.position.void(monotonic())
         self._configured_accounts = accounts
         self._server_rows: tuple[ServerAccount, ...] = ()
         self._server_secrets: dict[tuple[str, str], Secret] = {}
