@@ -35,6 +35,7 @@ from mysqlproxy.config.schema import (
 from mysqlproxy.config.wording import sentences
 from mysqlproxy.errors import ConfigFault
 
+_BUILTIN = "builtin:"  # in routing.rules: a file that comes with the package
 MAX_FILE = 4 * 1024 * 1024  # bytes
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 _log = logging.getLogger(__name__)
@@ -142,6 +143,14 @@ def toml(path: Path) -> dict[str, Any]:
         raise ConfigFault([f"{path}: {where}: {reason}; write it as TOML (https://toml.io)"]) from None
 
 
+def _rules_file(rule: Path, base: Path) -> Path:
+    if not str(rule).startswith(_BUILTIN):
+        return base / rule
+    package = Path(__file__).parent.parent
+    folder = package / "rules"  # where setup.py puts them; in a checkout they lie beside the package
+    return (folder if folder.is_dir() else package.parent / "rules") / f"{str(rule)[len(_BUILTIN) :]}.toml"
+
+
 def _absolute(config: Config, base: Path) -> Config:
     def secret(value: Secret | None) -> Secret | None:
         if isinstance(value, SecretFrom) and value.file is not None:
@@ -176,7 +185,7 @@ def _absolute(config: Config, base: Path) -> Config:
             "tls": tls,
             "listen": config.listen.model_copy(update={"mysql": tuple(map(socket, config.listen.mysql))}),
             "routing": config.routing.model_copy(
-                update={"rules": tuple(base / rule for rule in config.routing.rules)}
+                update={"rules": tuple(_rules_file(rule, base) for rule in config.routing.rules)}
             ),
             "monitor": config.monitor.model_copy(update={"password": secret(config.monitor.password)}),
             "servers": tuple(map(server, config.servers)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -405,3 +406,36 @@ password = "x"
         "3 digests: 1 newly denied, 1 newly routed, 1 limited, 0 logged, 1 as before",
     ]
     assert run("check").startswith("rule 1: priority 50, limit reporting-statements-at-a-time\n")
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_shipped_files_are_found_by_name_wherever_the_configuration_lies(
+    tmp_path: Path, installed: bool
+) -> None:
+    """As an installation has them (setup.py puts them into the package), and in a checkout."""
+    checkout = Path(__file__).parents[2]
+    place = tmp_path / "place"
+    if installed:
+        sources = tmp_path / "sources"
+        skip = shutil.ignore_patterns("*.so", "__pycache__")
+        for folder in ("mysqlproxy", "rules"):
+            shutil.copytree(checkout / folder, sources / folder, ignore=skip)
+        for file in ("setup.py", "setup.cfg", "pyproject.toml", "README.md"):
+            shutil.copy(checkout / file, sources)
+        command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(place)]
+        subprocess.run(command, cwd=sources, check=True, capture_output=True)
+    else:
+        place = checkout
+    config = tmp_path / "mysqlproxy.toml"
+    config.write_text(
+        '[monitor]\nuser = "m"\n[routing]\nrules = ["builtin:default", "builtin:cautious"]\n'
+        '[[servers]]\nname = "worker1"\naddress = "127.0.0.1:1"\nrole = "manager"\n'
+        '[[users]]\nname = "a"\npassword = ""\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mysqlproxy", "check", "--config", str(config)],
+        cwd=place, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "deny password-hashes" in done.stdout and "deny whole-table" in done.stdout
+    assert (place / "mysqlproxy/rules/default.toml").exists() is installed
