@@ -11,6 +11,7 @@ from mysqlproxy.sql.finding import Finding, Tokens, word
 from mysqlproxy.sql.functions import (
     ADJACENT,
     KEYWORDS,
+    NAMES_ALONE,
     WRITE_KEYWORDS,
     Meaning,
     effect_of,
@@ -69,8 +70,13 @@ def _keyword(tokens: Tokens, index: int, finding: Finding) -> None:
         finding.raise_to(Kind.WRITE, "writes its result somewhere (INTO)")
     elif name == "PROCEDURE":
         finding.raise_to(Kind.WRITE, "hands its result to a procedure")
-    elif name in {"NEXT", "PREVIOUS"} and following == "VALUE":
+    elif name == "NEXT" and following == "VALUE":
+        finding.effects |= Effect.SEQUENCE
         finding.raise_to(Kind.WRITE, "uses a sequence")
+    elif name == "PREVIOUS" and following == "VALUE":
+        finding.require(Needs.LAST_INSERT, "asks for a sequence's last value")
+    elif name in NAMES_ALONE:
+        finding.require(Needs.MANAGER, f"asks for {name.lower()}, whose answer depends on the connection")
 
 
 def _operator(tokens: Tokens, index: int, finding: Finding) -> None:

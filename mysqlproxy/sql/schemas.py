@@ -14,9 +14,8 @@ _OWN_STATE = frozenset({"mysql", "performance_schema", "sys", "ndbinfo"})
 _SAME_EVERYWHERE = words(
     """
         character_sets check_constraints collation_character_set_applicability collations columns
-        column_privileges key_column_usage keywords parameters referential_constraints routines
-        schema_privileges schemata sql_functions st_geometry_columns table_constraints table_privileges
-        tables triggers user_privileges views
+        key_column_usage keywords parameters referential_constraints routines schemata sql_functions
+        st_geometry_columns table_constraints triggers views
         """
 )
 

@@ -57,7 +57,9 @@ def _explain(tokens: Tokens, context: SqlContext, parse: bool) -> Finding:
     if word(tokens, index) not in _EXPLAINABLE:
         if index == 1 and len(tokens) > 1 and word(tokens, 1) != "FOR":
             return show.judge_describe(tokens[1:], context)
-        return simple(Kind.OTHER, "explains what runs elsewhere", needs=Needs.MANAGER)
+        finding = simple(Kind.OTHER, "explains what runs elsewhere", needs=Needs.MANAGER)
+        calls.scan(tokens, finding, context, index)  # MySQL: INTO @variable, FOR SCHEMA name statement
+        return finding
     if executed:
         return _executed(tokens, index, context, parse, "EXPLAIN ANALYZE executes the statement")
     explained = judge(tokens[index:], context, parse, inner=True)

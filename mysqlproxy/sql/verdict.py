@@ -44,6 +44,7 @@ class Effect(IntFlag):
     TRANSACTION = 4096  # BEGIN, COMMIT, ROLLBACK, SAVEPOINT, XA: the status flags say where it led
     INSERT = 8192  # may set LAST_INSERT_ID
     FOUND_ROWS = 32768  # SQL_CALC_FOUND_ROWS: FOUND_ROWS() is about to be asked for
+    SEQUENCE = 65536  # NEXTVAL(): LASTVAL() is known on this connection alone
     UNLOCK_NAMES = 16384  # exactly RELEASE_ALL_LOCKS(), hence surely executed: ends NAMED_LOCK
 
 
@@ -51,7 +52,7 @@ class Needs(Enum):
     """A connection the statement's answer depends on."""
 
     ANY = "any"
-    LAST_INSERT = "last insert"  # LAST_INSERT_ID(), @@identity: the manager's connection
+    LAST_INSERT = "last insert"  # LAST_INSERT_ID(), @@identity, LASTVAL(): the manager's connection
     # FOUND_ROWS(), ROW_COUNT(), SHOW WARNINGS, @@warning_count, GET DIAGNOSTICS
     LAST_STATEMENT = "last statement"
     # the answer differs from server to server, or depends on state that only the manager's connection holds

@@ -248,7 +248,7 @@ def test_a_cte_is_not_looked_up() -> None:
 
 
 def test_system_schemas_are_judged_as_without_a_catalog() -> None:
-    assert verdict("SELECT * FROM information_schema.TABLES").kind is Kind.READ
+    assert verdict("SELECT * FROM information_schema.VIEWS").kind is Kind.READ
     assert verdict("SELECT * FROM mysql.user").needs is Needs.MANAGER
     assert verdict("SELECT 1 FROM DUAL").kind is Kind.READ
 
