@@ -57,6 +57,19 @@ if ! has promtool && has apt-get && [[ ! -x $cache/prometheus/usr/bin/promtool ]
         echo "no prometheus could be had; the tests that need it say so"
     fi
 fi
+# The same for one plugin of the server, MariaDB's ed25519.
+plugin=usr/lib/mysql/plugin/auth_ed25519.so
+if [[ ! -e /$plugin && ! -e $cache/mariadb-server/$plugin ]] && has apt-get; then
+    update_lists
+    rm -rf "$cache/mariadb-server"
+    mkdir "$cache/mariadb-server"
+    if (cd "$cache/mariadb-server" && apt-get -qq download mariadb-server && dpkg-deb --extract mariadb-server_*.deb . &&
+        rm mariadb-server_*.deb); then
+        echo "auth_ed25519.so is in .cache/mariadb-server"
+    else
+        echo "no auth_ed25519.so could be had; the tests that need it say so"
+    fi
+fi
 export PATH=$PATH:$cache/prometheus/usr/bin:/usr/sbin
 
 if [[ -z ${MYSQL97_DIR:-} && ! -x /opt/mysql97/bin/mysqld && ! -x $cache/mysql97/bin/mysqld ]]; then

@@ -25,10 +25,12 @@ WHO = "SELECT CURRENT_USER()"
 
 @pytest.fixture(scope="module")
 def ed25519_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """One MariaDB server with the plugin auth_ed25519, of MARIADB_SERVER_PLUGINS or of Debian's mariadb-server."""
-    folder = os.environ.get("MARIADB_SERVER_PLUGINS", "/usr/lib/mysql/plugin")
-    if not (Path(folder) / "auth_ed25519.so").exists():
-        pytest.skip(f"no auth_ed25519.so in {folder}: install mariadb-server or set MARIADB_SERVER_PLUGINS")
+    """One MariaDB server with the plugin auth_ed25519, of Debian's mariadb-server or of MARIADB_SERVER_PLUGINS."""
+    cached = Path(__file__).parents[2] / ".cache/mariadb-server/usr/lib/mysql/plugin"
+    places = (os.environ.get("MARIADB_SERVER_PLUGINS"), cached, "/usr/lib/mysql/plugin")
+    folder = next((str(place) for place in places if place and Path(place, "auth_ed25519.so").exists()), None)
+    if folder is None:
+        pytest.skip("no auth_ed25519.so: tests/run.sh gets it, or set MARIADB_SERVER_PLUGINS")
     options = {"plugin_dir": folder, "plugin_load_add": "auth_ed25519"}
     with LocalCluster(tmp_path_factory.mktemp("ed") / "c", workers=0, options=options) as cluster:
         for name in ("signed", "watcher"):
