@@ -151,4 +151,4 @@ def _hint(hint: Hint) -> dict[str, object]:
 
 
 def _effects(verdict: Verdict) -> list[str]:
-    return [effect.name.lower() for effect in Effect if effect & verdict.effects and effect.name]
+    return [name.lower() for name, bit in vars(Effect).items() if name.isupper() and bit & verdict.effects]

@@ -195,7 +195,7 @@ class ServerConnection(ServerWire):
 
     def is_free(self) -> bool:
         """Whether its owner, if any, could do without it now."""
-        return self.keep is Keep.NONE and self.is_quiet()
+        return not self.keep and self.is_quiet()
 
     def offer(self) -> None:
         """Tell whoever waits for a connection that the owner could do without this one."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mysqlproxy.cluster.view import ServerView
 from mysqlproxy.errors import ClientFault, Interrupted, ProxyError, ServerFault, TooManyConnections
 from mysqlproxy.pool.connection import ServerConnection, fault_of
-from mysqlproxy.pool.keep import IRREPLACEABLE
+from mysqlproxy.pool.keep import IRREPLACEABLE, names
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
@@ -105,7 +105,7 @@ def idle_connection_lost(session: Session, connection: ServerConnection) -> None
         log.warning(
             "server %s is lost, and with it %s; the client is closed",
             connection.name,
-            connection.keep.name,
+            names(connection.keep),
             extra={"session": session.id},
         )
         # No command waits for an answer: closing is what the server itself does when it dies.

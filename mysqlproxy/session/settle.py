@@ -36,7 +36,7 @@ from mysqlproxy.sql.verdict import Effect, Kind, Verdict
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
 
-_KEEP_FOR: tuple[tuple[Effect, Keep], ...] = (
+_KEEP_FOR: tuple[tuple[int, int], ...] = (
     (Effect.USER_VARIABLES, Keep.USER_VARIABLES),
     (Effect.TEMPORARY_TABLE, Keep.TEMPORARY_TABLE),
     (Effect.TABLE_LOCK, Keep.TABLE_LOCK),
@@ -166,7 +166,7 @@ def _learn_position(
         position.has_read(connection.name, now)
 
 
-def _keep(connection: ServerConnection, verdict: Verdict, walker: ResponseWalker, status: int) -> Keep:
+def _keep(connection: ServerConnection, verdict: Verdict, walker: ResponseWalker, status: int) -> int:
     keep = connection.keep & ~_OF_THE_MOMENT
     if status & STATUS_IN_TRANS:
         keep |= Keep.TRANSACTION

@@ -91,7 +91,7 @@ def _verdict(
     )
 
 
-def _effects(findings: list[Finding]) -> Effect:
+def _effects(findings: list[Finding]) -> int:
     effects = Effect.NONE
     for finding in findings:
         effects |= finding.effects
@@ -120,7 +120,7 @@ class _Literal(NamedTuple):
     spans: tuple[connections.Span, ...] = ()
     edits: tuple[trackers.Edit, ...] = ()
     wishes: tuple[tuple[str, str], ...] = ()
-    effects: Effect = Effect.NONE
+    effects: int = Effect.NONE
 
 
 def _from_text(text: bytes, context: SqlContext) -> _Literal:
@@ -165,7 +165,7 @@ def _large(text: bytes, context: SqlContext) -> Verdict:
     return _verdict([finding], lead[1].decode("ascii").upper() + " ..." if lead else "...")
 
 
-def _effects_unread(text: bytes) -> Effect:
+def _effects_unread(text: bytes) -> int:
     """Effects by the first word of a text that is not lexed. With anything suspicious in it: all."""
     lead = _FIRST_WORD.match(text, 0, 4096)
     verb = lead[1].upper() if lead else b""

@@ -35,7 +35,7 @@ class Finding:
 
     kind: Kind = Kind.READ
     reasons: list[str] = field(default_factory=list)
-    effects: Effect = Effect.NONE
+    effects: int = Effect.NONE
     needs: Needs = Needs.ANY
     tables: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
@@ -69,7 +69,7 @@ def worst(kinds: Iterable[Kind]) -> Kind:
     return max(kinds, key=_SEVERITY.__getitem__)
 
 
-def simple(kind: Kind, reason: str, effects: Effect = Effect.NONE, needs: Needs = Needs.ANY) -> Finding:
+def simple(kind: Kind, reason: str, effects: int = Effect.NONE, needs: Needs = Needs.ANY) -> Finding:
     """The finding of a statement that its first words tell all about."""
     return Finding(kind=kind, reasons=[reason], effects=effects, needs=needs)
 

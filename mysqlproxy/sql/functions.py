@@ -166,7 +166,7 @@ _SERVER = words(
 # They need no parentheses.
 NAMES_ALONE = words("CURRENT_ROLE CURRENT_USER")
 
-_EFFECTS: dict[str, Effect] = {
+_EFFECTS: dict[str, int] = {
     "GET_LOCK": Effect.NAMED_LOCK,
     "RELEASE_LOCK": Effect.NONE,
     "RELEASE_ALL_LOCKS": Effect.NONE,
@@ -210,7 +210,7 @@ def is_built_in(name: str) -> bool:
     return name in {"CONNECTION_ID", "LAST_INSERT_ID", "LASTVAL"} or any(name in names for names in known)
 
 
-def effect_of(name: str) -> Effect:
+def effect_of(name: str) -> int:
     """What a built-in function with Meaning.EFFECT leaves in its connection."""
     return _EFFECTS[name]
 

@@ -154,7 +154,7 @@ def _get(tokens: Tokens, context: SqlContext) -> Finding:
     )
 
 
-def _uncached(kind: Kind, reason: str, effects: Effect, needs: Needs = Needs.ANY) -> _Handler:
+def _uncached(kind: Kind, reason: str, effects: int, needs: Needs = Needs.ANY) -> _Handler:
     def handler(tokens: Tokens, context: SqlContext) -> Finding:
         finding = simple(kind, reason, effects, needs)
         finding.cacheable = False
@@ -163,7 +163,7 @@ def _uncached(kind: Kind, reason: str, effects: Effect, needs: Needs = Needs.ANY
     return handler
 
 
-def _always(kind: Kind, reason: str, effects: Effect = Effect.NONE, needs: Needs = Needs.ANY) -> _Handler:
+def _always(kind: Kind, reason: str, effects: int = Effect.NONE, needs: Needs = Needs.ANY) -> _Handler:
     def handler(tokens: Tokens, context: SqlContext) -> Finding:
         return simple(kind, reason, effects, needs)
 

@@ -52,7 +52,7 @@ def assignments(tokens: Tokens) -> list[Tokens]:
     return parts
 
 
-def _assignment(tokens: Tokens) -> Effect:
+def _assignment(tokens: Tokens) -> int:
     first, second = word(tokens, 0), word(tokens, 1)
     if first == "@":
         return Effect.USER_VARIABLES

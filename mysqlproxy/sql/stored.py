@@ -31,7 +31,7 @@ class Judgement:
 
     kind: Kind = Kind.READ
     needs: Needs = Needs.ANY
-    effects: Effect = Effect.NONE
+    effects: int = Effect.NONE
     why: str = ""
 
 

@@ -43,7 +43,7 @@ def needs_of(name: str) -> Needs:
     return Needs.MANAGER
 
 
-def effect_of_setting(name: str, scoped: bool) -> Effect:
+def effect_of_setting(name: str, scoped: bool) -> int:
     """What ``SET [SESSION] name = ...`` leaves in the connection; ``scoped`` when SESSION or LOCAL was
     said.
     """

@@ -7,8 +7,8 @@ changed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, IntFlag
-from typing import Any
+from enum import Enum
+from typing import Any, Final
 
 from mysqlproxy.sql.catalog import NO_CATALOG, Catalog
 
@@ -23,29 +23,37 @@ class Kind(Enum):
     OTHER = "other"
 
 
-class Effect(IntFlag):
+class Effect:
     """What the statement leaves behind in its connection, beyond data; a union over all statements of the
-    text.
+    text. Plain integers, as every statement is tested for several of them: an IntFlag's ``&`` costs a call.
     """
 
-    NONE = 0
-    DDL = 1  # changes the schema: names may mean something else now
-    VARIABLES = 2  # SET of session variables, NAMES, CHARACTER SET: the trackers report the new values
-    USER_VARIABLES = 4  # assigns @variables: the connection must be kept (those that read one: manager)
-    TEMPORARY_TABLE = 8  # may create a temporary table: reads stay on the manager until the session is reset
-    TABLE_LOCK = 16  # LOCK TABLES, FLUSH TABLES ... WITH READ LOCK, BACKUP LOCK, HANDLER ... OPEN
-    NAMED_LOCK = 32  # GET_LOCK
-    PREPARED = 64  # PREPARE: a statement by name lives in the connection
-    ONE_TRANSACTION = 128  # SET TRANSACTION without SESSION or GLOBAL: holds for the next transaction only
-    UNTRACKED = 256  # anything may have happened to the session (CALL, EXECUTE, sql_log_bin, timestamp, ...)
-    UNLOCK_TABLES = 512  # ends TABLE_LOCK
-    SCHEMA = 1024  # USE
-    ROLE = 2048  # SET ROLE
-    TRANSACTION = 4096  # BEGIN, COMMIT, ROLLBACK, SAVEPOINT, XA: the status flags say where it led
-    INSERT = 8192  # may set LAST_INSERT_ID
-    FOUND_ROWS = 32768  # SQL_CALC_FOUND_ROWS: FOUND_ROWS() is about to be asked for
-    SEQUENCE = 65536  # NEXTVAL(): LASTVAL() is known on this connection alone
-    UNLOCK_NAMES = 16384  # exactly RELEASE_ALL_LOCKS(), hence surely executed: ends NAMED_LOCK
+    NONE: Final = 0
+    DDL: Final = 1  # changes the schema: names may mean something else now
+    VARIABLES: Final = 2  # SET of session variables, NAMES, CHARACTER SET: the trackers report the new values
+    USER_VARIABLES: Final = (
+        4  # assigns @variables: the connection must be kept (those that read one: manager)
+    )
+    TEMPORARY_TABLE: Final = (
+        8  # may create a temporary table: reads stay on the manager until the session is reset
+    )
+    TABLE_LOCK: Final = 16  # LOCK TABLES, FLUSH TABLES ... WITH READ LOCK, BACKUP LOCK, HANDLER ... OPEN
+    NAMED_LOCK: Final = 32  # GET_LOCK
+    PREPARED: Final = 64  # PREPARE: a statement by name lives in the connection
+    ONE_TRANSACTION: Final = (
+        128  # SET TRANSACTION without SESSION or GLOBAL: holds for the next transaction only
+    )
+    UNTRACKED: Final = (
+        256  # anything may have happened to the session (CALL, EXECUTE, sql_log_bin, timestamp, ...)
+    )
+    UNLOCK_TABLES: Final = 512  # ends TABLE_LOCK
+    SCHEMA: Final = 1024  # USE
+    ROLE: Final = 2048  # SET ROLE
+    TRANSACTION: Final = 4096  # BEGIN, COMMIT, ROLLBACK, SAVEPOINT, XA: the status flags say where it led
+    INSERT: Final = 8192  # may set LAST_INSERT_ID
+    FOUND_ROWS: Final = 32768  # SQL_CALC_FOUND_ROWS: FOUND_ROWS() is about to be asked for
+    SEQUENCE: Final = 65536  # NEXTVAL(): LASTVAL() is known on this connection alone
+    UNLOCK_NAMES: Final = 16384  # exactly RELEASE_ALL_LOCKS(), hence surely executed: ends NAMED_LOCK
 
 
 class Needs(Enum):
@@ -102,7 +110,7 @@ class Verdict:
     digest: str = ""
     tables: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
-    effects: Effect = Effect.NONE
+    effects: int = Effect.NONE
     needs: Needs = Needs.ANY
     statements: int = 1
     kill: Kill | None = None

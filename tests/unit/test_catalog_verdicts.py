@@ -75,7 +75,7 @@ NO_READS = {
 }
 
 # The body, and what a call leaves behind besides DDL and INSERT, which any CALL may.
-PROCEDURES: dict[str, tuple[str | None, Effect]] = {
+PROCEDURES: dict[str, tuple[str | None, int]] = {
     "writes": (
         "BEGIN INSERT INTO t SELECT * FROM u; UPDATE t SET a = constant(); SELECT a FROM t; END",
         Effect.NONE,
@@ -167,7 +167,7 @@ def test_a_function_is_a_read_when_its_body_is(name: str) -> None:
     for sql in (f"SELECT {name}(1)", f"SELECT a FROM t WHERE app.{name}(a) = 1", f"SELECT `app`.`{name}`(1)"):
         found = verdict(sql)
         assert found.kind is Kind.READ, found.reasons
-        assert found.effects is Effect.NONE
+        assert found.effects == Effect.NONE
         assert name in {function.removeprefix("app.") for function in found.functions}
 
 
@@ -219,7 +219,7 @@ def test_a_view_is_a_read_when_its_body_is(name: str) -> None:
         ("s", Kind.WRITE, Effect.NONE),
     ],
 )
-def test_a_view_does_what_its_body_does(name: str, kind: Kind, effects: Effect) -> None:
+def test_a_view_does_what_its_body_does(name: str, kind: Kind, effects: int) -> None:
     found = verdict(f"SELECT * FROM app.{name}")
     assert (found.kind, found.effects) == (kind, effects), found.reasons
 
@@ -227,7 +227,7 @@ def test_a_view_does_what_its_body_does(name: str, kind: Kind, effects: Effect) 
 def test_a_name_that_is_not_known_is_asked_of_the_manager() -> None:
     found = verdict("SELECT * FROM nowhere")
     assert found.kind is Kind.WRITE
-    assert found.effects is Effect.NONE
+    assert found.effects == Effect.NONE
     assert found.reasons[0] == "nowhere is not a table or view that is known"
     assert verdict("SELECT * FROM t", replace(CONTEXT, schema="other")).kind is Kind.WRITE
 

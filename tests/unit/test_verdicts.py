@@ -309,7 +309,7 @@ def test_what_depends_on_literals_is_not_cached_by_digest(sql: str) -> None:
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else str(value),
 )
-def test_large_texts_go_to_the_manager_unparsed(sql: str, kind: Kind, effects: Effect) -> None:
+def test_large_texts_go_to_the_manager_unparsed(sql: str, kind: Kind, effects: int) -> None:
     verdict = classify(sql.encode(), CONTEXT)
     assert (verdict.kind, verdict.effects) == (kind, effects)
     assert any("too large to be parsed" in reason for reason in verdict.reasons)

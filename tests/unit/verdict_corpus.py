@@ -29,7 +29,7 @@ class Case:
     sql: str | bytes
     kind: Kind
     reason: str
-    effects: Effect
+    effects: int
     needs: Needs
     under: SqlContext
 
@@ -38,12 +38,12 @@ class Case:
         return self.sql if isinstance(self.sql, bytes) else self.sql.encode()
 
 
-def read(*statements: str | bytes, effects: Effect = E.NONE, under: SqlContext = MARIADB) -> list[Case]:
+def read(*statements: str | bytes, effects: int = E.NONE, under: SqlContext = MARIADB) -> list[Case]:
     return [Case(sql, Kind.READ, "", effects, Needs.ANY, under) for sql in statements]
 
 
 def write(
-    reason: str, *statements: str | bytes, effects: Effect = E.NONE, under: SqlContext = MARIADB
+    reason: str, *statements: str | bytes, effects: int = E.NONE, under: SqlContext = MARIADB
 ) -> list[Case]:
     return [Case(sql, Kind.WRITE, reason, effects, Needs.ANY, under) for sql in statements]
 
@@ -51,7 +51,7 @@ def write(
 def other(
     reason: str,
     *statements: str | bytes,
-    effects: Effect = E.NONE,
+    effects: int = E.NONE,
     needs: Needs = Needs.ANY,
     under: SqlContext = MARIADB,
 ) -> list[Case]:
