@@ -28,6 +28,11 @@ from mysqlproxy.errors import ProxyError
 _FAILS = (pymysql.MySQLError, ProxyError, OSError, ValueError, LookupError, TypeError)
 _ACCESS = {1044, 1045, 1698, 1820, 3118, 3159, 3955, 4151}  # denied, locked, expired, TLS required
 
+_UNSEEN_BY_RULES = (
+    "what the monitor's account may not see is not understood: views and routines, and without both privileges any "
+    "table, which may be a view then, meet every deny rule that lists tables or columns; grant what is named"
+)
+
 
 class _Finding(NamedTuple):
     fault: bool
@@ -108,7 +113,10 @@ def _monitor(config: Config, server: Server) -> list[_Finding]:
     try:
         with _connected(config, server, user, password) as connection:
             findings = [_Finding(True, key, sentence) for sentence in missing_privileges(connection)]
-            findings += [_Finding(False, key, sentence) for sentence in unseen_definitions(connection)]
+            unseen = unseen_definitions(connection)
+            findings += [_Finding(False, key, sentence) for sentence in unseen]
+            if unseen and config.routing.rules and server.role == "manager":
+                findings.append(_Finding(False, "routing.rules", _UNSEEN_BY_RULES))
             return findings + _writes_past(connection, server, "monitor.user", user)
     except _FAILS as error:
         return [_Finding(True, key, f"the monitor's account {user!r}: {describe(error)}; correct it there")]

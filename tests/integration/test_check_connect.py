@@ -188,3 +188,21 @@ def test_nothing_is_changed(
     check(tmp_path, config, capsys)
     main(["explain", "--config", write(tmp_path, config), "DELETE FROM app.t"])
     assert state() == before
+
+
+def test_rules_that_cannot_see_views_are_told_of(
+    tmp_path: Path, config: dict[str, Any], cluster: LocalCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.manager.query("CREATE USER blind@'%' IDENTIFIED BY 'x'")
+    cluster.manager.query("GRANT SLAVE MONITOR, BINLOG MONITOR ON *.* TO blind@'%'")
+    cluster.wait_in_sync()
+    config["monitor"] |= {"user": "blind", "password": "x"}
+    status, lines = check(tmp_path, config, capsys)
+    assert status == 0
+    assert not [line for line in lines if "routing.rules" in line]
+    config["routing"] = {"rules": ["builtin:default"]}
+    main(["check", "--connect", "--config", write(tmp_path, config)])
+    out, err = capsys.readouterr()
+    assert "deny password-hashes" in out
+    [warning] = [line for line in err.splitlines() if "routing.rules" in line]
+    assert "meet every deny rule" in warning
