@@ -128,15 +128,19 @@ def _from_text(text: bytes, context: SqlContext) -> _Literal:
     parts: list[Tokens] = statement.split(tokens)
     kill = literals.kill_of(parts[0]) if len(parts) == 1 else None
     files = [literals.local_file_of(part, text, context.no_backslash_escapes) for part in parts]
-    spans = [span for part in parts for span in connections.spans(part)]
+    ids = [connections.find(part, text) for part in parts]
     sets = [] if leading.is_routine(parts[0]) else [special.code(part) for part in parts]
     edits = [edit for part in sets for edit in unscoped.edits(part)] if context.mariadb else []
     asked = [trackers.asked(part, text, context) for part in sets]
     return _Literal(
         kill=kill,
         files=tuple(file for file in files if file is not None),
-        spans=tuple(spans),
-        edits=(*edits, *(edit for one in asked for edit in one.edits)),
+        spans=tuple(span for one in ids for span in one.spans),
+        edits=(
+            *edits,
+            *(edit for one in asked for edit in one.edits),
+            *(edit for one in ids for edit in one.aliases),
+        ),
         wishes=tuple(wish for one in asked for wish in one.wishes),
         effects=Effect.UNTRACKED if any(one.blind for one in asked) else Effect.NONE,
     )

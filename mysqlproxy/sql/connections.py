@@ -1,79 +1,153 @@
-"""Where a text asks for the id of its connection. Called by ``sql.classify``; the spans are for
+"""Where a text asks for the id of its connection. Called by ``sql.classify``; the places are for
 ``sql.rewrite``.
 
 Clients know the id that the daemon gave them in its greeting, servers know their own: CONNECTION_ID() and
-@@pseudo_thread_id are replaced before the text is sent on.
+@@pseudo_thread_id are replaced before the text is sent on. A select item without an alias gets its own text
+as one, because that is its column's name.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from mysqlproxy.sql.calls import variable_at
 from mysqlproxy.sql.finding import Tokens, word
+from mysqlproxy.sql.lexer import TokenKind
 from mysqlproxy.sql.variables import CONNECTION_ID
+from mysqlproxy.sql.words import words
 
 Span = tuple[int, int, bool]
+Edit = tuple[int, int, bytes]
+
+MAX_NAME = 255
+"""Characters of a column's name on either kind of server."""
 
 # Behind these a definition or another connection's text is stored, and a number would be stored with it.
 _STORED = frozenset({"CREATE", "ALTER", "PREPARE"})
-_LIST_BEGINS = frozenset({"SELECT", "DISTINCT", "ALL", "DISTINCTROW", ","})
-_LIST_ENDS = frozenset(
-    {
-        "FROM",
-        "WHERE",
-        "GROUP",
-        "HAVING",
-        "ORDER",
-        "LIMIT",
-        "UNION",
-        "EXCEPT",
-        "INTERSECT",
-        "INTO",
-        "FOR",
-        "LOCK",
-    }
+_LIST_BEGINS = frozenset({"SELECT", "RETURNING"})
+_BEFORE_ITEMS = words("ALL DISTINCT DISTINCTROW HIGH_PRIORITY STRAIGHT_JOIN SQL_CACHE SQL_NO_CACHE") | words(
+    "SQL_SMALL_RESULT SQL_BIG_RESULT SQL_BUFFER_RESULT SQL_CALC_FOUND_ROWS"
 )
+_LIST_ENDS = words(
+    "FROM WHERE GROUP HAVING ORDER LIMIT UNION EXCEPT INTERSECT INTO FOR LOCK ON WINDOW PROCEDURE"
+)
+# What follows one of these is no alias.
+_OPERATORS = words("AND OR XOR NOT IS LIKE IN BETWEEN DIV MOD REGEXP RLIKE COLLATE CASE THEN ELSE WHEN")
+_NAMES = frozenset({TokenKind.WORD, TokenKind.QUOTED})
 
 
-def spans(statement: Tokens) -> list[Span]:
-    """(start, end, whole_item) of each place in one statement of a text, in order; offsets are bytes of the
-    text.
+class Found(NamedTuple):
+    """In one statement of a text; offsets are bytes of it.
+
+    Attributes:
+        spans: (start, end, whether nothing but a number may stand there), in order.
+        aliases: what to put in where, so that columns keep their names.
     """
-    filled_from = 0
+
+    spans: list[Span]
+    aliases: list[Edit]
+
+
+def find(statement: Tokens, text: bytes) -> Found:
+    """The places in one statement of ``text``."""
+    reader = _Reader(statement, text)
     if word(statement, 0) in _STORED:
         # Of CREATE TABLE ... AS SELECT only the rows are stored, not the text.
-        words = [token.upper for token in statement]
-        if "TABLE" not in words[1:4] or "SELECT" not in words:
-            return []
-        filled_from = words.index("SELECT")
-    found: list[Span] = []
-    in_list = [False]
-    for index, token in enumerate(statement):
-        upper = token.upper
-        if index < filled_from:
-            continue
-        if upper == "(":
-            in_list.append(False)
-        elif upper == ")":
-            if len(in_list) > 1:
-                in_list.pop()
-        elif upper == "SELECT":
-            in_list[-1] = True
-        elif upper in _LIST_ENDS:
-            in_list[-1] = False
-        elif upper == "CONNECTION_ID" and word(statement, index - 1) != ".":
-            if word(statement, index + 1) == "(" and word(statement, index + 2) == ")":
-                found.append(_span(statement, index, index + 2, in_list[-1]))
-        elif upper == "@@":
-            last = index + 3 if word(statement, index + 2) == "." else index + 1
-            name, scope = variable_at(statement, index + 1)
-            assigned = word(statement, 0) == "SET" and word(statement, last + 1) in {"=", ":="}
-            if name == CONNECTION_ID and scope != "GLOBAL" and not assigned:
-                found.append(_span(statement, index, last, in_list[-1]))
-    return found
+        upper = [token.upper for token in statement]
+        if "TABLE" not in upper[1:4] or "SELECT" not in upper:
+            return reader.found
+        reader.read(upper.index("SELECT"))
+    else:
+        reader.read(0)
+    return reader.found
 
 
-def _span(statement: Tokens, first: int, last: int, in_list: bool) -> Span:
-    following = word(statement, last + 1)
-    at_end = last + 1 >= len(statement) or following in {",", ")"} or following in _LIST_ENDS
-    whole_item = in_list and word(statement, first - 1) in _LIST_BEGINS and at_end
-    return statement[first].start, statement[last].end, whole_item
+class _Level:
+    """What is open between two parentheses.
+
+    Attributes:
+        item: where the current select item begins, -1 outside of lists.
+        item_asks, asks: whether it asks for the id, and whether anything here does.
+    """
+
+    __slots__ = ("asks", "item", "item_asks")
+
+    def __init__(self) -> None:
+        self.begin(-1)
+        self.asks = False
+
+    def begin(self, item: int) -> None:
+        self.item = item
+        self.item_asks = False
+
+
+class _Reader:
+    def __init__(self, statement: Tokens, text: bytes) -> None:
+        self.statement = statement
+        self.text = text
+        self.found = Found([], [])
+        self.levels = [_Level()]
+
+    def read(self, start: int) -> None:
+        statement = self.statement
+        for index in range(start, len(statement)):
+            upper = statement[index].upper
+            level = self.levels[-1]
+            if upper == "(":
+                self.levels.append(_Level())
+            elif upper == ")" and len(self.levels) > 1:
+                self._item_ends(index)
+                self.levels.pop()
+                self.levels[-1].asks |= level.asks
+                self.levels[-1].item_asks |= level.asks
+            elif upper in _LIST_BEGINS:
+                level.begin(index + 1)
+            elif upper in _BEFORE_ITEMS and level.item == index:
+                level.item = index + 1
+            elif upper == "," and level.item >= 0:
+                self._item_ends(index)
+                level.begin(index + 1)
+            elif upper in _LIST_ENDS and level.item >= 0:
+                self._item_ends(index)
+                level.begin(-1)
+            elif (last := self._asks_at(index)) is not None:
+                number_only = word(statement, 0) == "KILL"
+                self.found.spans.append((statement[index].start, statement[last].end, number_only))
+                level.asks = level.item_asks = True
+        while self.levels:
+            self._item_ends(len(statement))
+            self.levels.pop()
+
+    def _asks_at(self, index: int) -> int | None:
+        """The last token of what asks for the id and begins at ``index``."""
+        statement = self.statement
+        upper = statement[index].upper
+        if upper == "CONNECTION_ID" and word(statement, index - 1) != ".":
+            called = word(statement, index + 1) == "(" and word(statement, index + 2) == ")"
+            return index + 2 if called else None
+        if upper != "@@":
+            return None
+        last = index + 3 if word(statement, index + 2) == "." else index + 1
+        name, scope = variable_at(statement, index + 1)
+        assigned = word(statement, 0) == "SET" and word(statement, last + 1) in {"=", ":="}
+        return last if name == CONNECTION_ID and scope != "GLOBAL" and not assigned else None
+
+    def _item_ends(self, end: int) -> None:
+        level, statement = self.levels[-1], self.statement
+        if level.item < 0 or not level.item_asks or _may_have_alias(statement[level.item : end]):
+            return
+        place = statement[end - 1].end
+        name = self.text[statement[level.item].start : place]
+        if len(name) <= MAX_NAME and name.isascii():  # else a character set may hide a backtick in it
+            self.found.aliases.append((place, place, b" AS `" + name.replace(b"`", b"``") + b"`"))
+
+
+def _may_have_alias(item: Tokens) -> bool:
+    last = item[-1]
+    if last.kind is TokenKind.NUMBER or last.upper in {")", "NULL", "TRUE", "FALSE"}:
+        return False
+    if last.kind not in _NAMES or len(item) < 2:
+        return True
+    before = item[-2]
+    operator = before.kind is TokenKind.OPERATOR and before.upper != ")"
+    return not (operator or before.upper in _OPERATORS)

@@ -13,14 +13,15 @@ def rewritten(
     """``text`` with ``Verdict.connection_ids`` replaced by the number ``id``, and ``Verdict.edits``.
 
     Args:
-        spans: of this very text: (start, end, whole_item). A whole select item gets its own text as alias, so
-            that the column keeps its name.
+        spans: of this very text: (start, end, whether only a number may stand there). Elsewhere it is cast: to the
+            function's own type, and a number in ORDER BY would mean a column.
         edits: of this very text, too.
     """
     changes = list(edits)
-    for start, end, whole_item in spans:
-        alias = b" AS `" + text[start:end].replace(b"`", b"``") + b"`" if whole_item else b""
-        changes.append((start, end, b"%d" % id + alias))
+    changes += [
+        (start, end, b"%d" % id if number_only else b"CAST(%d AS UNSIGNED)" % id)
+        for start, end, number_only in spans
+    ]
     parts: list[bytes] = []
     done = 0
     for start, end, change in sorted(changes):

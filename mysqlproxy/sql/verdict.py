@@ -95,11 +95,10 @@ class Verdict:
         statements: how many statements the text holds (multi-statements).
         kill: set when the text is exactly one KILL of the form we handle.
         local_files: names in LOAD DATA LOCAL INFILE (decoded bytes), the only files a server may ask for.
-        connection_ids: spans (start, end, whole_item) of CONNECTION_ID() calls or @@pseudo_thread_id in the
-            text, as byte offsets; ``whole_item`` tells that the call alone is a select item without alias,
-            so that the replacement must keep its name. Offsets are per text: such texts are never cached by
-            digest.
-        edits: (start, end, replacement) in the text: ``sql.unscoped``, ``sql.trackers``.
+        connection_ids: spans (start, end, number_only) of CONNECTION_ID() calls or @@pseudo_thread_id in the
+            text, as byte offsets; ``number_only`` tells that no expression may stand there. Offsets are per
+            text: such texts are never cached by digest.
+        edits: (start, end, replacement) in the text: ``sql.unscoped``, ``sql.trackers``, ``sql.connections``.
         trackers: what it asks of the session trackers: ``sql.trackers``.
         cacheable: equal digest (in an equal context) means an equal verdict.
         notes: what others found out about it and keep with it, by who they are; bounded by them.

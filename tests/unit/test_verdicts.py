@@ -120,26 +120,42 @@ def test_local_files(sql: str, files: tuple[bytes, ...], no_backslash_escapes: b
 @pytest.mark.parametrize(
     ("sql", "rewritten"),
     [
-        ("SELECT CONNECTION_ID()", "SELECT 7 AS `CONNECTION_ID()`"),
-        ("select connection_id( ) from t", "select 7 AS `connection_id( )` from t"),
-        ("SELECT 1, CONNECTION_ID(), 2;", "SELECT 1, 7 AS `CONNECTION_ID()`, 2;"),
-        ("SELECT CONNECTION_ID() AS id", "SELECT 7 AS id"),
-        ("SELECT CONNECTION_ID() id", "SELECT 7 id"),
-        ("SELECT CONNECTION_ID() + 1", "SELECT 7 + 1"),
-        ("SELECT 1 + CONNECTION_ID()", "SELECT 1 + 7"),
-        ("SELECT GREATEST(1, CONNECTION_ID())", "SELECT GREATEST(1, 7)"),
-        ("SELECT a FROM t WHERE a = CONNECTION_ID()", "SELECT a FROM t WHERE a = 7"),
-        ("SELECT a FROM t ORDER BY a, CONNECTION_ID()", "SELECT a FROM t ORDER BY a, 7"),
-        ("SELECT @@pseudo_thread_id", "SELECT 7 AS `@@pseudo_thread_id`"),
-        ("SELECT @@session.pseudo_thread_id, 1", "SELECT 7 AS `@@session.pseudo_thread_id`, 1"),
-        ("SELECT x FROM (SELECT CONNECTION_ID()) AS y", "SELECT x FROM (SELECT 7 AS `CONNECTION_ID()`) AS y"),
+        ("SELECT CONNECTION_ID()", "SELECT {} AS `CONNECTION_ID()`"),
+        ("SELECT connection_id ( ), 1", "SELECT {} AS `connection_id ( )`, 1"),
+        ("SELECT 1, CONNECTION_ID(), 2;", "SELECT 1, {} AS `CONNECTION_ID()`, 2;"),
+        ("SELECT CONNECTION_ID() AS id", "SELECT {} AS id"),
+        ("SELECT CONNECTION_ID() id", "SELECT {} id"),
+        ("SELECT CONNECTION_ID() 'id'", "SELECT {} 'id'"),
+        ("SELECT CONNECTION_ID() + 1", "SELECT {} + 1 AS `CONNECTION_ID() + 1`"),
+        ("SELECT DISTINCT 1 + CONNECTION_ID()", "SELECT DISTINCT 1 + {} AS `1 + CONNECTION_ID()`"),
+        ("SELECT CONNECTION_ID()*t.a FROM t", "SELECT {}*t.a AS `CONNECTION_ID()*t.a` FROM t"),
+        ("SELECT CONNECTION_ID() + 1 n FROM t", "SELECT {} + 1 n FROM t"),
+        ("SELECT GREATEST(1, CONNECTION_ID())", "SELECT GREATEST(1, {}) AS `GREATEST(1, CONNECTION_ID())`"),
+        (
+            "SELECT (SELECT CONNECTION_ID() FROM t WHERE a = CONNECTION_ID())",
+            "SELECT (SELECT {} AS `CONNECTION_ID()` FROM t WHERE a = {}) AS "
+            "`(SELECT CONNECTION_ID() FROM t WHERE a = CONNECTION_ID())`",
+        ),
+        (
+            "SELECT a FROM t WHERE a = CONNECTION_ID() UNION SELECT 5",
+            "SELECT a FROM t WHERE a = {} UNION SELECT 5",
+        ),
+        ("SELECT a FROM t ORDER BY a, CONNECTION_ID()", "SELECT a FROM t ORDER BY a, {}"),
+        ("SELECT @@pseudo_thread_id", "SELECT {} AS `@@pseudo_thread_id`"),
+        ("SELECT @@session.pseudo_thread_id, 1", "SELECT {} AS `@@session.pseudo_thread_id`, 1"),
+        (
+            "SELECT x FROM (SELECT CONNECTION_ID()) AS y",
+            "SELECT x FROM (SELECT {} AS `CONNECTION_ID()`) AS y",
+        ),
         (
             "SELECT 'CONNECTION_ID()', /* CONNECTION_ID() */ 'ä', CONNECTION_ID() x",
-            "SELECT 'CONNECTION_ID()', /* CONNECTION_ID() */ 'ä', 7 x",
+            "SELECT 'CONNECTION_ID()', /* CONNECTION_ID() */ 'ä', {} x",
         ),
-        ("SELECT 1; SELECT CONNECTION_ID()", "SELECT 1; SELECT 7 AS `CONNECTION_ID()`"),
-        ("INSERT INTO t (a) VALUES (CONNECTION_ID())", "INSERT INTO t (a) VALUES (7)"),
-        ("SET @x = CONNECTION_ID()", "SET @x = 7"),
+        ("SELECT CONCAT('ä', CONNECTION_ID())", "SELECT CONCAT('ä', {})"),
+        ("SELECT 1; SELECT CONNECTION_ID()", "SELECT 1; SELECT {} AS `CONNECTION_ID()`"),
+        ("INSERT INTO t (a) VALUES (CONNECTION_ID())", "INSERT INTO t (a) VALUES ({})"),
+        ("SET @x = CONNECTION_ID()", "SET @x = {}"),
+        ("KILL QUERY CONNECTION_ID()", "KILL QUERY 7"),
         ("SET @@pseudo_thread_id = 5", "SET @@SESSION.pseudo_thread_id = 5"),
         ("CREATE VIEW w AS SELECT CONNECTION_ID()", "CREATE VIEW w AS SELECT CONNECTION_ID()"),
         ("SELECT app.CONNECTION_ID()", "SELECT app.CONNECTION_ID()"),
@@ -150,7 +166,8 @@ def test_local_files(sql: str, files: tuple[bytes, ...], no_backslash_escapes: b
 def test_connection_ids(sql: str, rewritten: str) -> None:
     text = sql.encode()
     verdict = classify(text, CONTEXT)
-    assert rewrite.rewritten(text, verdict.connection_ids, verdict.edits, 7) == rewritten.encode()
+    sent = rewrite.rewritten(text, verdict.connection_ids, verdict.edits, 7).decode()
+    assert sent == rewritten.replace("{}", "CAST(7 AS UNSIGNED)")
     assert not (verdict.connection_ids and verdict.cacheable)
 
 
@@ -163,7 +180,10 @@ def test_connection_ids(sql: str, rewritten: str) -> None:
             "SET a = 1, @@b = 2, @c = @@d, @@`e` = (@@f = 3)",
             "SET a = 1, @@SESSION.b = 2, @c = @@d, @@SESSION.`e` = (@@f = 3)",
         ),
-        ("DO 1; SET @@a = CONNECTION_ID(); SET @@b = 1", "DO 1; SET @@SESSION.a = 7; SET @@SESSION.b = 1"),
+        (
+            "DO 1; SET @@a = CONNECTION_ID(); SET @@b = 1",
+            "DO 1; SET @@SESSION.a = CAST(7 AS UNSIGNED); SET @@SESSION.b = 1",
+        ),
         ("/*!40101 SET @@a = 1 */", "/*!40101 SET @@SESSION.a = 1 */"),
         ("SET @@session.a = 1, @@global.b = 2, @@local.c = 3", None),
         ("SET @@cache1.key_buffer_size = 1", None),
@@ -177,7 +197,7 @@ def test_set_names_its_scope_for_mariadbs_trackers(sql: str, expected: str | Non
     """MariaDB does not report SET @@name = ..., which means SET @@session.name = ..."""
     for mariadb in (True, False):
         verdict = Classifier().verdict(sql.encode(), replace(CONTEXT, mariadb=mariadb))
-        wanted = expected if mariadb and expected else sql.replace("CONNECTION_ID()", "7")
+        wanted = expected if mariadb and expected else sql.replace("CONNECTION_ID()", "CAST(7 AS UNSIGNED)")
         text = rewrite.rewritten(sql.encode(), verdict.connection_ids, verdict.edits, 7)
         assert text.decode() == wanted
 
