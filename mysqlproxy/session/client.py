@@ -46,6 +46,7 @@ class Client(asyncio.Protocol):
         receiving, sending: bytes half received, and not taken yet, when they were last looked at, and
             since when it is so many (loop time); for the sweep.
         upload: takes all bytes instead of the reader while a LOAD DATA LOCAL runs.
+        uploaded: bytes that it has taken, of all uploads.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Client(asyncio.Protocol):
         self.peer: IPv4Address | IPv6Address | None = None
         self.handler: Handler
         self.upload: Callable[[bytes], None] | None = None
+        self.uploaded = 0
         self.writable = True
         self.closed = False
         self.encrypted = False
@@ -89,6 +91,7 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.counters.bytes_in += len(data)
         if self.upload is not None:
+            self.uploaded += len(data)
             self.upload(data)
             return
         self.reader.feed(data)

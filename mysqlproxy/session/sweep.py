@@ -46,7 +46,10 @@ def sweep(services: Services, now: float) -> None:
 def _look_at_socket(session: Session, now: float, limits: Limits) -> None:
     """Whether a packet goes on arriving that has begun to, and whether the client takes what is sent to it."""
     client = session.client
-    size = 0 if session.busy or not client.writable or client.upload is not None else client.reader.pending
+    if client.upload is not None:  # unless it is the server that is slow
+        size = 0 if client.held_back else client.uploaded + 1
+    else:
+        size = 0 if session.busy or not client.writable else client.reader.pending
     if size != client.receiving[0] or not size:
         client.receiving = (size, now)
     elif now - client.receiving[1] > limits.read_timeout:

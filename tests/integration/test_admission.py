@@ -127,6 +127,29 @@ def test_a_half_received_packet_has_a_deadline(proxy: Start) -> None:
         assert client.packet()[1][0] == 1
 
 
+def test_a_file_that_does_not_go_on_coming_has_a_deadline(cluster: LocalCluster, proxy: Start) -> None:
+    cluster.manager.query("CREATE TABLE app.t (a INT)")
+    daemon = proxy(limits={"read_timeout": 0.5})
+    load = "LOAD DATA LOCAL INFILE 'x' INTO TABLE t"
+    with proxied(daemon, schema="app") as client:
+        client.send(client.query_payload(load))
+        assert client.packet()[1] == b"\xfbx"
+        for sequence in range(2, 22):  # in time, for twice as long as it may be silent
+            client.send(b"7\n", sequence)
+            time.sleep(0.05)
+        assert client.ended()
+    eventually(lambda: not running(cluster, "LOAD DATA"))
+    assert daemon.metrics().total("mysqlproxy_denied_total", reason="read_timeout") == 1
+    with proxied(daemon, schema="app") as client:
+        assert client.query(load, lambda _: [b"1\n"]).ok.affected_rows == 1
+    assert cluster.manager.value("SELECT GROUP_CONCAT(a) FROM app.t") == "1"
+
+
+def running(cluster: LocalCluster, text: str) -> list[dict[str, Any]]:
+    found = f"SELECT id FROM information_schema.PROCESSLIST WHERE info LIKE '{text}%%'"
+    return cluster.manager.query(found, ())
+
+
 def test_a_client_that_does_not_read_has_a_deadline(cluster: LocalCluster, proxy: Start) -> None:
     daemon = proxy(limits={"write_timeout": 0.5})
     client = proxied(daemon, receive_buffer=4096)
