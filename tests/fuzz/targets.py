@@ -1,5 +1,5 @@
-"""Every parser that sees bytes of a client or a server, each as a function of bytes: it returns, or something is found
-that should not be. What a parser may raise are the documented errors; anything else goes through.
+"""Every parser that sees bytes of a client or a server, each as a function of bytes: it returns, or something is
+found that should not be. What a parser may raise are the documented errors; anything else goes through.
 
 Used by ``test_targets.py`` (hypothesis, in every run) and by ``atheris_run.py`` (coverage-guided, by command).
 """
