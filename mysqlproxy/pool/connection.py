@@ -53,6 +53,7 @@ class ServerConnection(ServerWire):
         server: its configuration.
         epoch: of the cluster's view when it was made or last found right.
         incarnation: of the server when it was made.
+        generation: of the pool when it was last made what a new login is.
         identity: who it is logged in as.
         owner: the session that has it, or None.
         keep: why the owner must keep it.
@@ -80,6 +81,7 @@ class ServerConnection(ServerWire):
         self.name = server.name
         self.epoch = epoch
         self.incarnation = incarnation
+        self.generation = 0
         self.identity: Identity | None = None
         self.owner: Owner | None = None
         self.on_gone: Callable[[ServerConnection], None] | None = None
@@ -135,8 +137,8 @@ class ServerConnection(ServerWire):
         return await self.command(bytes((Code.QUERY,)) + attributes + text, response.QUERY)
 
     async def ping(self) -> None:
-        """COM_PING, so that the server does not take it for abandoned."""
-        await self.command(bytes((Code.PING,)))
+        """So that the server does not take it for abandoned. COM_PING would change ROW_COUNT()."""
+        await self.command(bytes((Code.STATISTICS,)), response.STRING)
 
     async def track(self) -> None:
         """Switch the trackers on; every new login and every reset forgets them."""

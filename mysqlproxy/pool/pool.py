@@ -31,6 +31,8 @@ class ServerPool:
         server: its configuration; replaced by a reload.
         waiting: acquirers in the order they came; sessions look here when a statement ends.
         epoch, incarnation, wait_timeout, init_connect: of the cluster's view, kept by ``pool.pools``.
+        generation: grows when a new login may begin with something else than before; likewise.
+        begins_with: what is known of that from the view.
     """
 
     def __init__(self, server: Server, limits: Limits, tls: ssl.SSLContext | None, tasks: Tasks) -> None:
@@ -39,6 +41,8 @@ class ServerPool:
         self.tls = tls
         self.epoch = 0
         self.incarnation = 0
+        self.generation = 0
+        self.begins_with: tuple[object, ...] = ()
         self.wait_timeout = 28800.0  # seconds, the servers' default until the monitor has asked
         self.init_connect = False
         self.waiting: deque[asyncio.Future[None]] = deque()
@@ -135,7 +139,7 @@ class ServerPool:
                     return None
         if connection is None:
             return await self._open(identity)
-        if connection.identity == identity:
+        if connection.identity == identity and connection.generation == self.generation:
             return connection
         return await self._reset(connection, identity)
 
@@ -206,6 +210,7 @@ class ServerPool:
             connection.close()  # no reset runs it again: only a new login is as good as new
             return None
         self._resetting += 1
+        connection.generation = self.generation
         try:
             async with asyncio.timeout(self.limits.connect_timeout):
                 await connection.reset(identity)
@@ -232,6 +237,7 @@ class ServerPool:
         """
         loop = asyncio.get_running_loop()
         connection = ServerConnection(self.server, self.epoch, self.incarnation)
+        connection.generation = self.generation
         packets = connection.consumer = Packets(connection)
         connection.on_gone = self._gone
         connection.waiting = self.waiting

@@ -101,6 +101,10 @@ class Pools:
             pool.epoch = view.epoch
             pool.wait_timeout = server.wait_timeout
             pool.init_connect = server.init_connect
+            begins_with = (server.sql_mode, server.isolation, server.autocommit, server.init_connect)
+            if pool.begins_with != begins_with:
+                pool.begins_with = begins_with
+                pool.generation += 1
             if server.up and pool.incarnation != server.incarnation:
                 if pool.incarnation:
                     pool.abort_all()
@@ -109,6 +113,11 @@ class Pools:
                 pool.abort_all()
             if server.maintenance:
                 pool.drain()
+
+    def outdate(self) -> None:
+        """A new login may begin with something else from now on: no idle connection is good as it is."""
+        for pool in self._pools.values():
+            pool.generation += 1
 
     def counts(self) -> dict[tuple[str, str], int]:
         """(server, state) -> connections; the states are used, idle, connecting, resetting."""

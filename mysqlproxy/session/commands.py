@@ -120,8 +120,7 @@ def _set_option(session: Session, raw: bytes) -> None:
     option = int.from_bytes(raw[HEADER + 1 :], "little")
     if option not in (MULTI_STATEMENTS_ON, MULTI_STATEMENTS_OFF):
         raise _UNKNOWN
-    session.state.option = option
-    session.state.version += 1  # every connection is told when it is used next
+    session.state.set_option(option)  # every connection is told when it is used next
     session.reply_eof()
 
 

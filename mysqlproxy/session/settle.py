@@ -62,6 +62,7 @@ _NOTHING = Verdict(Kind.OTHER, ("executes nothing",))
 # The server knows no such statement either: a word was mistyped. (ER_PARSE_ERROR, ER_SYNTAX_ERROR; other statements
 # can end with these numbers when a text that they execute is wrong, and SIGNAL with any.)
 _NOT_PARSED = frozenset((1064, 1149))
+_LOGINS = Effect.LOGINS | Effect.UNTRACKED  # what is not understood may hold a SET GLOBAL
 _PLAIN = Effect.DDL | Effect.INSERT | Effect.SCHEMA | Effect.VARIABLES | Effect.TRANSACTION
 
 # What the trackers leave out of SET NAMES x COLLATE y: MariaDB's the collation, both servers' that the results have
@@ -107,6 +108,8 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         connection.inserted = True
     if verdict.effects & Effect.DDL:
         doubt(session, verdict, bool(walker.result_sets))
+    if verdict.effects & _LOGINS:
+        session.services.pools.outdate()
     if request.prepared is not None:
         _learn_prepared(session, connection, request, status)
     if session.state.uncarried:

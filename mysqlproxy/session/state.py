@@ -63,7 +63,7 @@ class SessionState:
         schema: default schema as bytes, or None.
         variables: system variable -> value as the tracker reported it, in the order of setting.
         names: charset and collation of the last SET NAMES ... COLLATE; what was set after it is in ``variables``.
-        option: the last COM_SET_OPTION's argument, or None.
+        option: the last COM_SET_OPTION's argument, or None; what has a version in ``optional`` lacks only that.
         version: grows with every change.
         uncarried: why connections can no longer be given the same state, "" while they can.
         last_insert_id: LAST_INSERT_ID() of a connection that was given up, or None.
@@ -73,6 +73,7 @@ class SessionState:
         "last_insert_id",
         "names",
         "option",
+        "optional",
         "schema",
         "uncarried",
         "variables",
@@ -84,6 +85,7 @@ class SessionState:
         self.variables: dict[str, str] = {}
         self.names: tuple[str, str] | None = None
         self.option: int | None = None
+        self.optional = range(0)
         self.version = 0
         self.uncarried = ""
         self.last_insert_id: int | None = None
@@ -97,6 +99,13 @@ class SessionState:
         self.uncarried = ""
         self.last_insert_id = None
         self.version += 1
+
+    def set_option(self, option: int) -> None:
+        """COM_SET_OPTION."""
+        first = self.optional.start if self.version == self.optional.stop else self.version
+        self.option = option
+        self.version += 1
+        self.optional = range(first, self.version)
 
     def learn(self, change: Change) -> str:
         """Take over one tracker report. Returns the GTIDs of a write if it told some, else ""."""

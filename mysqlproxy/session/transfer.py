@@ -54,7 +54,8 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
                 raise  # not there yet: the manager knows
     try:
         leaves_nothing_open = session.offload.accepted and not connection.was_manager
-        if (assignments := state.assignments(autocommit=leaves_nothing_open)) is not None:
+        assignments = state.assignments(autocommit=leaves_nothing_open)
+        if assignments is not None and connection.synced not in state.optional:
             (await connection.query(assignments)).raise_error()
         await _set_autocommit(session, connection, leaves_nothing_open)
         if state.option is not None:
