@@ -163,6 +163,8 @@ def _text(session: Session, request: Request) -> bytes:
     name = payload[1:].split(b"\0")[0].replace(b"`", b"``")
     if request.code == Command.INIT_DB:
         return b"USE `%s`" % name
+    if request.code == Command.PROCESS_KILL:
+        return b"KILL %d" % int.from_bytes(payload[1:], "little")
     if request.code == Command.FIELD_LIST:
         return b"SHOW COLUMNS FROM `%s`" % name
     return b"SHOW STATUS"

@@ -134,9 +134,18 @@ def _quit(session: Session, raw: bytes) -> None:
 
 
 def _process_kill(session: Session, raw: bytes) -> None:
+    """To the firewall it is the statement that does the same; the hit is one of ours, whatever its id."""
     if len(raw) != HEADER + 5:
         raise MalformedPacket("Malformed communication packet")
-    kill.begin(session, KillTarget.CONNECTION, int.from_bytes(raw[HEADER + 1 :], "little"))
+    number = int.from_bytes(raw[HEADER + 1 :], "little")
+    verdict = session.services.classifier.verdict(b"KILL %d" % number, session.context)
+    request = Request(Command.PROCESS_KILL, raw, response.OK, verdict, monotonic())
+    if not session.services.firewall.active or admit(session, request, _kill):
+        _kill(session, request)
+
+
+def _kill(session: Session, request: Request) -> None:
+    kill.begin(session, KillTarget.CONNECTION, int.from_bytes(request.raw[HEADER + 1 :], "little"))
 
 
 def _reset_connection(session: Session, raw: bytes) -> None:

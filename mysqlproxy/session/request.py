@@ -30,6 +30,7 @@ class Request:
         retained: ``raw`` may be sent again.
         pinned: name of the server that must answer (a cursor's), or "".
         interrupted: by a KILL or its time limit: it is sent to no server any more.
+        interrupted_since: when the sweep first saw that it is, or 0.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Request:
         "form",
         "hint",
         "interrupted",
+        "interrupted_since",
         "pinned",
         "prepared",
         "raw",
@@ -64,6 +66,7 @@ class Request:
         self.retained = True
         self.pinned = ""
         self.interrupted = False
+        self.interrupted_since = 0.0
 
     def check_interrupted(self) -> None:
         """Raises Interrupted if it must not be sent any more."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mysqlproxy.config.schema import Limits
 from mysqlproxy.errors import ClientFault
 from mysqlproxy.session import lifecycle, waiting
+from mysqlproxy.session.request import Request
 from mysqlproxy.session.services import Services
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def sweep(services: Services, now: float) -> None:
     limits = services.config.limits
     for session in list(services.sessions.values()):
         if session.login_packets is None and not session.gone:
-            _look_at(session, now, limits.idle_timeout)
+            _look_at(session, now, limits)
             if not session.gone:
                 _look_at_socket(session, now, limits)
 
@@ -65,21 +66,19 @@ def _look_at_socket(session: Session, now: float, limits: Limits) -> None:
         lifecycle.end(session)
 
 
-def _look_at(session: Session, now: float, idle_timeout: float) -> None:
+def _look_at(session: Session, now: float, limits: Limits) -> None:
     account = session.account
     request = session.request
     if request is None:
         idle = now - session.since
         limit = account.idle_transaction_timeout
-        if idle > idle_timeout and not session.busy:
+        if idle > limits.idle_timeout and not session.busy:
             _close(session, "idle_timeout", _IDLE)
         elif limit is not None and session.transaction_since and idle > limit and not session.busy:
             _close(session, "idle_transaction_timeout", _IDLE)
-    elif (
-        account.statement_timeout is not None
-        and now - request.started > account.statement_timeout
-        and not request.interrupted
-    ):
+    elif request.interrupted:
+        _look_at_killed(session, request, now, limits.read_timeout)
+    elif account.statement_timeout is not None and now - request.started > account.statement_timeout:
         log.warning("statement_timeout: killed: %s", request.verdict.digest, extra={"session": session.id})
         session.services.counters.killed("statement_timeout")
         waiting.interrupt(session, request)
@@ -91,6 +90,17 @@ def _look_at(session: Session, now: float, idle_timeout: float) -> None:
         and not session.gone
     ):
         _close(session, "transaction_timeout", _TRANSACTION)
+
+
+def _look_at_killed(session: Session, request: Request, now: float, patience: float) -> None:
+    """A server that goes on with what was killed, or is silent, is broken: its connection is dropped."""
+    if not request.interrupted_since:
+        request.interrupted_since = now
+    elif now - request.interrupted_since > patience and session.active is not None:
+        name = session.active.name
+        log.warning("server %s does not end what was killed; dropped", name, extra={"session": session.id})
+        request.retained = False  # it is not asked of another one
+        session.active.abort()
 
 
 def _close(session: Session, why: str, error: ClientFault) -> None:

@@ -5,7 +5,6 @@ The tests build the same on their own fixtures with ``sections``.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,15 +27,15 @@ class Scene:
     daemon: Daemon
     ca: Path
 
-    def environment(self, prefix: str, level: str) -> dict[str, str]:
+    def environment(self, level: str) -> dict[str, str]:
         """The settings of an application, as environment variables."""
         return {
-            f"{prefix}_HOST": "localhost",
-            f"{prefix}_PORT": str(self.daemon.port),
-            f"{prefix}_USER": level,
-            f"{prefix}_PASSWORD": self.cluster.passwords["app"],
-            f"{prefix}_DATABASE": "app",
-            f"{prefix}_CA": str(self.ca),
+            "DB_HOST": "localhost",
+            "DB_PORT": str(self.daemon.port),
+            "DB_USER": level,
+            "DB_PASSWORD": self.cluster.passwords["app"],
+            "DB_DATABASE": "app",
+            "DB_CA": str(self.ca),
         }
 
     def wait_for_servers(self) -> None:
@@ -94,8 +93,3 @@ def delay(worker: LocalServer, seconds: int) -> None:
     """Let a worker apply what the manager writes only so much later."""
     for statement in ("STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY={seconds}", "START SLAVE"):
         worker.query(statement)
-
-
-def trusting(ca: Path) -> ssl.SSLContext:
-    """TLS that wants a certificate which this CA signed, for the host's name."""
-    return ssl.create_default_context(cafile=str(ca))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-Lie = Callable[[bytes], bytes]
+Lie = Callable[[bytes], bytes | Iterable[bytes]]
 
 
 class Liar:
@@ -30,7 +30,10 @@ class Liar:
         self._accepting.start()
 
     def lie(self, about: bytes, change: Lie) -> None:
-        """``change`` the next bytes that answer a request with ``about`` in it, once; OSError closes."""
+        """``change`` the next bytes that answer a request with ``about`` in it, once; OSError closes.
+
+        What it gives may be pieces without end.
+        """
         self.lies.append((about, change))
 
     def say(self, data: bytes) -> None:
@@ -69,8 +72,11 @@ class Liar:
                         self.lies.remove(found)
                         pending.append(found[1])
                 elif pending:
-                    data = pending.pop()(data)
+                    lie = pending.pop()(data)
                     self.told += 1
+                    for piece in (lie,) if isinstance(lie, bytes) else lie:
+                        sink.sendall(piece)
+                    continue
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)

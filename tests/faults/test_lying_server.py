@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
 from tests.faults.scene import FAST, ask, assert_closed, await_reads, served_by, threads
 from tests.faults.tamper import Liar, Lie, liar
+from tests.integration.test_slow_peers import GROWTH, Peak
+from tests.support.raw import proxied
 from tests.support.waiting import eventually
 
 TIMEOUT = frame(build_err(4031, "HY000", "The client was disconnected by the server because of inactivity."))
@@ -65,6 +68,10 @@ def out_of_order(data: bytes) -> bytes:
 LIES: dict[str, Lie] = {
     "a packet out of order": out_of_order,
     "a column count that is no number": lambda data: frame(b"\xfe\xff", 1),
+    "a column count of 2**64 - 1": lambda data: frame(b"\xfe" + b"\xff" * 8, 1),
+    "a column count of 0": lambda data: frame(b"\xfc\0\0", 1),
+    "a number beyond its packet": lambda data: frame(b"\0\xfe\xff\xff", 1),
+    "a session state beyond its packet": lambda data: frame(b"\0\0\0\0\x40\0\0\0\xfe" + b"\x7f" * 8, 1),
     "an OK that is cut short": lambda data: frame(b"\x00", 1),
     "an empty packet": lambda data: frame(b"", 1),
     "a file that nobody named": lambda data: frame(b"\xfb/etc/passwd", 1),
@@ -123,6 +130,45 @@ class TestInPlaceOfAnAnswer:
         assert manager.told == 1
         ask(under.connect(database="app", local_infile=True), load)
         assert [row["a"] for row in cluster.manager.query("SELECT a FROM app.t")] == [1, 2]
+
+
+def endless(data: bytes) -> Iterator[bytes]:
+    """A row for ever; the definitions are the real answer's."""
+    end = data.index(b"\xfe\0\0") - 4  # the EOF behind them
+    sequence = data[end + 3] + 1
+    yield data[: end + 9]
+    while True:
+        pieces = [frame(b"\xfa" + b"x" * 250, (sequence + number) & 0xFF) for number in range(256)]
+        yield b"".join(pieces)
+
+
+class TestWithoutEnd:
+    """With ``statement_timeout`` a statement is killed, and its connection dropped when the server goes on."""
+
+    @pytest.mark.parametrize("lie", [lambda data: b"", endless], ids=["silence", "rows"])
+    def test_an_answer_ends_and_everybody_else_is_served(
+        self, cluster: LocalCluster, proxy: Callable[..., Daemon], manager: Liar, lie: Lie
+    ) -> None:
+        daemon = proxy(
+            monitor=FAST,
+            servers=[
+                {"name": "manager", "address": f"127.0.0.1:{manager.port}", "role": "manager", "tls": "off"}
+            ],
+            users=[{"name": "app", "password": cluster.passwords["app"], "statement_timeout": 0.5}],
+            limits={"read_timeout": 0.5},
+        )
+        with proxied(daemon, schema="app") as client, Peak(daemon) as peak:
+            manager.lie(b"7 AS seven", lie)
+            client.send(client.query_payload("SELECT 7 AS seven FROM t FOR UPDATE"))
+            others = daemon.connect(database="app")
+            while not client.ended(0.2):
+                begun = time.monotonic()
+                assert ask(others, "SELECT a FROM t") == ((1,),)
+                assert time.monotonic() - begun < 2
+            assert peak.growth < GROWTH
+        assert "does not end what was killed" in daemon.log()
+        used = "mysqlproxy_server_connections"
+        eventually(lambda: daemon.metrics().total(used, state="used") <= 1)
 
 
 class TestBeforeAStatementIsSent:

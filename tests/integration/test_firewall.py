@@ -15,7 +15,7 @@ from pymysql.constants import CLIENT
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.sql.use import fold
-from tests.support.raw import proxied
+from tests.support.raw import PROCESS_KILL, proxied
 from tests.support.sessions import ask, errno, reload, standing, value
 from tests.support.waiting import eventually
 
@@ -214,6 +214,8 @@ tables = ["app.secrets"]
             assert answer.err is not None and answer.err.errno in (1142, 1227)
         assert client.query("KILL 2147483648").err is not None
         assert client.query("KILL 5").err.errno == 1227  # type: ignore[union-attr]
+        killing = client.command(PROCESS_KILL, (5).to_bytes(4, "little"))
+        assert killing.err is not None and killing.err.errno == 1227
         assert client.field_list(b"orders\0").err is None
         assert client.query("SELECT DATABASE()").value == b"app"
 

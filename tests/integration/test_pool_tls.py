@@ -89,6 +89,42 @@ def test_required_refuses_a_server_without_tls(cluster: LocalCluster, daemons: F
     assert daemon.get("/readyz")[0] == 503
 
 
+@pytest.mark.parametrize("shown", ["the proxy", "another", None])
+def test_the_servers_ask_for_our_certificate(
+    tls_cluster: LocalCluster, daemons: Factory, authority: Authority, shown: str | None
+) -> None:
+    server = {"tls": "verify", "tls_ca": str(authority.ca)}
+    if shown is not None:
+        certificate, key = authority.issue("shown", shown)
+        key.chmod(0o600)
+        server |= {"tls_certificate": str(certificate), "tls_key": str(key)}
+    config = configured(daemons, tls_cluster, **server)
+    for name, required in (("any", "X509"), ("named", "SUBJECT '/CN=the proxy'")):
+        tls_cluster.manager.query(f"CREATE OR REPLACE USER {name}@'%' IDENTIFIED BY 'p' REQUIRE {required}")
+        config["users"].append({"name": name, "password": "p"})
+    daemon = daemons.start(config)
+    for name, granted in (("any", shown is not None), ("named", shown == "the proxy")):
+        for _ in range(2):  # the second time after a reset
+            try:
+                client = daemon.connect(name, password="p")
+                found = value(client, "SELECT CURRENT_USER()")
+                client.close()
+            except pymysql.OperationalError as error:
+                found = error.args[0]
+            assert found == (f"{name}@%" if granted else 1045)
+
+
+def test_a_certificate_of_another_ca_is_refused_by_the_server(
+    tls_cluster: LocalCluster, daemons: Factory, tmp_path: Path
+) -> None:
+    certificate, key = Authority(tmp_path).issue("proxy", "the proxy")
+    key.chmod(0o600)
+    shown = {"tls_certificate": str(certificate), "tls_key": str(key)}
+    daemon = daemons.start(configured(daemons, tls_cluster, tls="required", **shown), wait="/healthz")
+    eventually(lambda: "manager down" in daemon.log(), 10)
+    assert daemon.get("/readyz")[0] == 503
+
+
 @pytest.mark.parametrize("mode", ["off", "preferred"])
 def test_caching_sha2_by_the_full_and_the_fast_path(mysql97: MysqlPair, daemons: Factory, mode: str) -> None:
     config = mysql_config(mysql97, tls=mode)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mysqlproxy.demo.errors import LocalClusterError
-from tests.apps.customers.database import SCHEMA
+from tests.apps.customers.api import SCHEMA
 from tests.apps.customers.load import Figures, load
 from tests.apps.customers.service import PROCESSES, THREADS, serving
 from tests.apps.scene import LEVELS, Scene, delay, open_scene
@@ -57,7 +57,7 @@ def _compare(scene: Scene, console: Console, seconds: float, folder: Path) -> li
     faults = []
     delay(scene.cluster.workers[1], BEHIND_SECONDS)
     for level in LEVELS:
-        with serving(scene.environment("CUSTOMERS_DB", level), folder / "api.log") as port:
+        with serving(scene.environment(level), folder / "api.log") as port:
             before = _reads(scene)
             with load(port, CLIENTS, level) as running:
                 time.sleep(seconds)
@@ -75,7 +75,7 @@ def _disturb(scene: Scene, console: Console, seconds: float, folder: Path) -> li
     """Load with ``strong`` while parts of the whole are taken away."""
     table = _table("strong, while ...")
     faults: list[str] = []
-    with serving(scene.environment("CUSTOMERS_DB", "strong"), folder / "api.log") as port:
+    with serving(scene.environment("strong"), folder / "api.log") as port:
         with load(port, CLIENTS, "faults") as running:
             for name, disturb in DISTURBANCES.items():
                 disturb(scene)

@@ -16,8 +16,18 @@ from flask import Flask, Response, request, url_for
 from pymysql.constants import ER
 from werkzeug.exceptions import BadRequest, Conflict, HTTPException, NotFound
 
-from tests.apps.customers import database
+from tests.apps.database import Database
 
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS customers (
+    id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    name VARCHAR(100) NOT NULL,
+    email VARCHAR(254) NOT NULL UNIQUE,
+    phone VARCHAR(32) NULL,
+    created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    updated_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)
+)
+"""
 PATTERNS = {
     "name": re.compile(r"\S(.{0,98}\S)?"),
     "email": re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}"),
@@ -28,6 +38,7 @@ FIELDS = tuple(PATTERNS)
 
 def create_app() -> Flask:
     app = Flask(__name__)
+    database = Database(os.environ)
     app.config["MAX_CONTENT_LENGTH"] = 16 * 1024
 
     @app.post("/create")

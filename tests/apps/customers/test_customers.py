@@ -13,7 +13,7 @@ import pytest
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
 from tests.apps.customers.__main__ import daemon_restarts, manager_freezes, worker_dies
-from tests.apps.customers.database import SCHEMA
+from tests.apps.customers.api import SCHEMA
 from tests.apps.customers.load import Load, load
 from tests.apps.customers.service import serving
 from tests.apps.scene import LEVELS, Scene, delay, sections
@@ -36,9 +36,7 @@ def scene(cluster: LocalCluster, proxy: Callable[..., Daemon], tmp_path: Path) -
 @pytest.fixture
 def api(scene: Scene, tmp_path: Path) -> Callable[[str], Any]:
     """Runs the API with a read consistency, in two processes of two threads."""
-    return lambda level: serving(
-        scene.environment("CUSTOMERS_DB", level), tmp_path / "api.log", processes=2, threads=2
-    )
+    return lambda level: serving(scene.environment(level), tmp_path / "api.log", processes=2, threads=2)
 
 
 def call(port: int, method: str, path: str, body: Any = None) -> tuple[int, Any]:
