@@ -709,7 +709,8 @@ SESSION = [
     ),
     *write("get_lock", "SET @x = GET_LOCK('x', 1)", effects=E.USER_VARIABLES | E.NAMED_LOCK),
     *write("no built-in function", "SET sql_mode = f(1)", effects=E.VARIABLES | E.UNTRACKED),
-    *write("password", "SET PASSWORD = PASSWORD('x')", "SET PASSWORD FOR x = 'y'", "SET DEFAULT ROLE r"),
+    *write("password", "SET PASSWORD = PASSWORD('x')", "SET PASSWORD FOR x = 'y'"),
+    *write("default role", "SET DEFAULT ROLE r", "SET DEFAULT ROLE NONE FOR x", effects=E.UNTRACKED),
     *write("under other variables", "SET STATEMENT max_statement_time = 1 FOR SELECT a FROM t"),
     *write(
         "under other variables", "SET STATEMENT sql_mode = '' FOR INSERT INTO t VALUES (1)", effects=E.INSERT
