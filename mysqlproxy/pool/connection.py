@@ -70,6 +70,8 @@ class ServerConnection(ServerWire):
         cursors: the owner's prepared-statement ids that have a cursor open here.
         was_manager: whether its server was the manager when the owner got it.
         inserted: a statement may have set LAST_INSERT_ID() here.
+        sequences: those that a statement has drawn from here, as schema.name: LASTVAL() knows them; None for none.
+        role_set: the owner may have set a role.
         caught_up, caught_up_all: how many of the owner's writes, and of all sessions', the server is known to have
             applied (``session.position.Position.moves``).
         waiting, wake: who waits for a connection to this server, and how to tell them that this one is free.
@@ -98,6 +100,8 @@ class ServerConnection(ServerWire):
         self.cursors: set[int] = set()
         self.was_manager = False
         self.inserted = False
+        self.sequences: frozenset[str] | None = None
+        self.role_set = False
         self.caught_up = -1
         self.caught_up_all = -1
         self.waiting: Sequence[object] = ()
@@ -154,6 +158,9 @@ class ServerConnection(ServerWire):
             ServerFault, MalformedPacket: then it is closed.
         """
         try:
+            if self.mariadb and (self.role_set or identity != self.identity):
+                # Its COM_CHANGE_USER leaves the role of before to whoever comes, with all its rights.
+                (await self.query(b"SET ROLE NONE")).raise_error()
             await change_user(
                 self,
                 identity,
@@ -173,6 +180,8 @@ class ServerConnection(ServerWire):
         self.bound = {}
         self.cursors = set()
         self.inserted = False
+        self.sequences = None
+        self.role_set = False
         self.caught_up = self.caught_up_all = -1
         await self.track()
 

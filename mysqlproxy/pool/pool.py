@@ -160,8 +160,10 @@ class ServerPool:
         return None if other is None else self._idle.pop(other)
 
     def _victim(self) -> ServerConnection | None:
-        """The lent connection that has been idle longest and that its session has no reason to keep."""
-        return min((c for c in self._lent if c.is_free()), key=lambda c: c.last_used, default=None)
+        """The lent connection that has been idle longest and that its session has no reason to keep; one whose
+        LASTVAL() would be lost only if there is no other."""
+        free = (c for c in self._lent if c.is_free())
+        return min(free, key=lambda c: (c.sequences is not None, c.last_used), default=None)
 
     async def _take_away(self, victim: ServerConnection, identity: Identity) -> ServerConnection | None:
         if not await self._part(victim):

@@ -199,6 +199,8 @@ class Session:
         """
         request.check_interrupted()
         services = self.services
+        if request.verdict.needs is Needs.LAST_INSERT:
+            faults.check_last_value(self, request)
         bound = request.pinned or self.stay.server
         if bound and faults.is_bound(self, bound) and (request.pinned or bound not in services.view.by_name):
             self.why = Why.KEPT

@@ -67,6 +67,8 @@ class SessionState:
         version: grows with every change.
         uncarried: why connections can no longer be given the same state, "" while they can.
         last_insert_id: LAST_INSERT_ID() of a connection that was given up, or None.
+        sequences_lost: so was one that may have known last values of sequences.
+        role: the last SET ROLE as it was written, or None.
     """
 
     __slots__ = (
@@ -74,7 +76,9 @@ class SessionState:
         "names",
         "option",
         "optional",
+        "role",
         "schema",
+        "sequences_lost",
         "uncarried",
         "variables",
         "version",
@@ -89,6 +93,8 @@ class SessionState:
         self.version = 0
         self.uncarried = ""
         self.last_insert_id: int | None = None
+        self.sequences_lost = False
+        self.role: bytes | None = None
 
     def reset(self, schema: bytes | None) -> None:
         """COM_RESET_CONNECTION, COM_CHANGE_USER."""
@@ -98,6 +104,8 @@ class SessionState:
         self.option = None
         self.uncarried = ""
         self.last_insert_id = None
+        self.sequences_lost = False
+        self.role = None
         self.version += 1
 
     def set_option(self, option: int) -> None:
@@ -142,6 +150,11 @@ class SessionState:
         self.names = (charset, collation)
         for name in _NAMES:
             self.variables.pop(name, None)
+        self.version += 1
+
+    def set_role(self, statement: bytes) -> None:
+        """SET ROLE has happened."""
+        self.role = statement
         self.version += 1
 
     @property

@@ -23,6 +23,9 @@ def judge(tokens: Tokens, context: SqlContext) -> Finding:
     if word(tokens, 1) == "PASSWORD" or (word(tokens, 1), word(tokens, 2)) == ("DEFAULT", "ROLE"):
         finding.raise_to(Kind.WRITE, "sets a password or a default role")
         finding.effects |= Effect.LOGINS
+        if word(tokens, 1) == "DEFAULT":
+            # New logins of the account begin with that role, this one did not.
+            finding.effects |= Effect.UNTRACKED
         return finding
     finding.raise_to(Kind.OTHER, "sets session state")
     if word(tokens, 1) == "ROLE":

@@ -718,12 +718,9 @@ SESSION = [
     ),
     *write("get_lock", "SET @x = GET_LOCK('x', 1)", effects=E.USER_VARIABLES | E.NAMED_LOCK),
     *write("no built-in function", "SET sql_mode = f(1)", effects=E.VARIABLES | E.UNTRACKED),
+    *write("password", "SET PASSWORD = PASSWORD('x')", "SET PASSWORD FOR x = 'y'", effects=E.LOGINS),
     *write(
-        "password",
-        "SET PASSWORD = PASSWORD('x')",
-        "SET PASSWORD FOR x = 'y'",
-        "SET DEFAULT ROLE r",
-        effects=E.LOGINS,
+        "default role", "SET DEFAULT ROLE r", "SET DEFAULT ROLE NONE FOR x", effects=E.LOGINS | E.UNTRACKED
     ),
     *write("under other variables", "SET STATEMENT max_statement_time = 1 FOR SELECT a FROM t"),
     *write(
