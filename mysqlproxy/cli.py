@@ -68,6 +68,19 @@ def _user(arguments: argparse.Namespace) -> int:
     return hash_password(arguments.method)
 
 
+def _pki(arguments: argparse.Namespace) -> int:
+    from mysqlproxy.commands.pki import pki
+
+    return pki(
+        arguments.dir,
+        arguments.gatekeeper,
+        arguments.trusted_host,
+        arguments.proxy,
+        days=arguments.days,
+        renew=arguments.renew,
+    )
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     from mysqlproxy.demo.command import run_demo
 
@@ -86,6 +99,7 @@ _RUN = {
     "explain": _explain,
     "replay": _replay,
     "user": _user,
+    "pki": _pki,
     "demo": _demo,
     "bench": _bench,
 }
@@ -137,6 +151,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     hashing.add_argument(
         "--method", choices=METHODS, help="print only the verifier for this one, and nothing else"
+    )
+
+    pki = commands.add_parser("pki", help="CA, certificates and signing keys for the hosts of a chain")
+    pki.add_argument("--dir", type=Path, required=True, metavar="D", help="where they are made, and renewed")
+    for option, what in (
+        ("--gatekeeper", "names and addresses of it, with commas between; once for each gatekeeper"),
+        ("--trusted-host", "names and addresses"),
+        ("--proxy", "names and addresses"),
+    ):
+        action = "append" if option == "--gatekeeper" else "store"
+        pki.add_argument(option, action=action, required=True, metavar="HOSTS", help=what)
+    pki.add_argument(
+        "--days", type=_positive, default=397, metavar="N", help="until certificates expire; 397"
+    )
+    pki.add_argument(
+        "--renew", action="store_true", help="new certificates and signing keys, from the same CA"
     )
 
     demo = commands.add_parser(

@@ -39,6 +39,7 @@ from mysqlproxy.gatekeeper.methods import (
 from mysqlproxy.gatekeeper.rsa import login_key
 from mysqlproxy.gatekeeper.secrets import Secret
 from mysqlproxy.protocol import ed25519, parsec
+from mysqlproxy.protocol.assertion import Assertion
 from mysqlproxy.protocol.credentials import ServerCredential
 
 NONCE_LENGTH = 20
@@ -90,11 +91,15 @@ class Bare:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Let the client in: send OK, after AuthMoreData ``FAST_AUTH_OK`` where ``fast_path`` is set."""
+    """Let the client in: send OK, after AuthMoreData ``FAST_AUTH_OK`` where ``fast_path`` is set.
+
+    ``asserted`` is what a gatekeeper says of it (``gatekeeper.chain``).
+    """
 
     account: Account
     credential: ServerCredential
     fast_path: bool
+    asserted: Assertion | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ class ServerConnection(ServerWire):
         role_set: the owner may have set a role.
         caught_up, caught_up_all: how many of the owner's writes, and of all sessions', the server is known to have
             applied (``session.position.Position.moves``).
+        tracks: the daemon follows the session's state with trackers; not on a trusted host.
+        restart: it must be reset before it is used again (a hop's; the others go back to the pool for that).
         waiting, wake: who waits for a connection to this server, and how to tell them that this one is free.
     """
 
@@ -104,6 +106,8 @@ class ServerConnection(ServerWire):
         self.role_set = False
         self.caught_up = -1
         self.caught_up_all = -1
+        self.tracks = True
+        self.restart = False
         self.waiting: Sequence[object] = ()
         self.wake: Callable[[], None] = lambda: None
         self.created = 0.0
@@ -173,7 +177,8 @@ class ServerConnection(ServerWire):
             self.abort()
             raise
         self.identity = identity
-        self.keep = Keep.NONE
+        self.restart = False
+        self.keep &= Keep.HOP
         self.schema = None
         self.synced = -1
         self.statements = {}
@@ -183,7 +188,8 @@ class ServerConnection(ServerWire):
         self.sequences = None
         self.role_set = False
         self.caught_up = self.caught_up_all = -1
-        await self.track()
+        if self.tracks:
+            await self.track()
 
     async def use(self, schema: bytes) -> None:
         """Make ``schema`` the default.

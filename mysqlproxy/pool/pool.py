@@ -19,6 +19,7 @@ from mysqlproxy.errors import ProxyError, ServerFault, TooManyConnections
 from mysqlproxy.net.tasks import Tasks
 from mysqlproxy.pool.connection import Owner, ServerConnection, fault_of
 from mysqlproxy.pool.exchange import Packets
+from mysqlproxy.pool.keep import Keep
 from mysqlproxy.pool.login import Identity, login
 
 log = logging.getLogger("mysqlproxy.pool")
@@ -30,6 +31,8 @@ class ServerPool:
     Attributes:
         server: its configuration; replaced by a reload.
         waiting: acquirers in the order they came; sessions look here when a statement ends.
+        hop: what comes behind is the next hop of a chain: no connection serves two sessions. ``tracks``: see
+            ``ServerConnection``.
         epoch, incarnation, wait_timeout, init_connect: of the cluster's view, kept by ``pool.pools``.
         generation: grows when a new login may begin with something else than before; likewise.
         begins_with: what is known of that from the view.
@@ -39,6 +42,8 @@ class ServerPool:
         self.server = server
         self.limits = limits
         self.tls = tls
+        self.hop = False
+        self.tracks = True
         self.epoch = 0
         self.incarnation = 0
         self.generation = 0
@@ -254,7 +259,11 @@ class ServerPool:
                     await loop.create_connection(lambda: connection, address.host, address.port)
                 greeting, capabilities, _ = await login(packets, identity, self.server, self.tls)
                 connection.logged_in(greeting, identity, capabilities, loop.time())
-                await connection.track()
+                connection.tracks = self.tracks
+                if self.hop:
+                    connection.keep = Keep.HOP
+                if self.tracks:
+                    await connection.track()
         except (OSError, ProxyError, TimeoutError) as error:
             self._discard(connection)
             fault = fault_of(error)
@@ -285,6 +294,9 @@ class ServerPool:
             return self.wake()
         del self._lent[connection]
         if connection.closed:
+            return self.wake()
+        if self.hop and not connection.running:
+            connection.close()
             return self.wake()
         if connection.running or (connection.consumer is not None and connection.pinging is None):
             connection.abort()  # in the middle of something
