@@ -17,6 +17,14 @@ from mysqlproxy.demo.local import LocalCluster
 from tests.conftest import Factory, merge
 from tests.support.waiting import eventually
 
+ACCOUNTS: dict[str, dict[str, Any]] = {
+    "app": {},
+    "other": {"strategy": "direct"},
+    "near": {"allow_from": ["127.0.0.7/32"]},
+    "single": {},
+}
+PASSWORDS = {name: f"{name}, at the gatekeeper" for name in (*ACCOUNTS, "stranger")}
+
 ROLES = ("proxy", "trusted_host", "gatekeeper")  # in the order of starting
 
 
@@ -61,8 +69,11 @@ def configs_for(cluster: LocalCluster, pki: Path, taken: set[int]) -> dict[str, 
         place(),
         monitor=single["monitor"],
         servers=single["servers"],
-        logins={"app": "of the gatekeeper"},
-        accounts=[{"name": "app", "server_password": password}],
+        logins=PASSWORDS,
+        accounts=[
+            {"name": name, "server_user": "app", "server_password": password, **more}
+            for name, more in ACCOUNTS.items()
+        ],
     )
 
 
@@ -76,6 +87,9 @@ def standing_chain(cluster: LocalCluster, **changes: dict[str, Any]) -> Iterator
     try:
         pki = make_pki(directory / "pki")
         configs = configs_for(cluster, pki, taken)
+        next(user for user in configs["gatekeeper"]["users"] if user["name"] == "single")[
+            "max_connections"
+        ] = 1
         daemons = {}
         for role in ROLES:
             daemons[role] = factory.start(merge(configs[role], changes.get(role, {})))
