@@ -82,6 +82,10 @@ def _pki(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    if arguments.chain:
+        from mysqlproxy.demo.chain import run_chain
+
+        return run_chain(arguments.once, arguments.dir)
     from mysqlproxy.demo.command import run_demo
 
     return run_demo(arguments.once, arguments.dir, arguments.port, arguments.http_port)
@@ -173,6 +177,11 @@ def _parser() -> argparse.ArgumentParser:
         "demo", help="a manager, two workers and the daemon on this machine, with a workload"
     )
     demo.add_argument("--once", action="store_true", help="end after the workload")
+    demo.add_argument(
+        "--chain",
+        action="store_true",
+        help="gatekeeper, trusted host and proxy on hosts of their own; as root",
+    )
     demo.add_argument("--dir", type=Path, metavar="D", help="where the servers keep their data meanwhile")
     for option, port, what in (("--port", 6033, "for clients"), ("--http-port", 9104, "for metrics")):
         demo.add_argument(

@@ -181,16 +181,15 @@ class AssertionDialogue:
             asserted = self._chain.check(data, account=self._name, nonce=nonce)
         except Refused as error:
             return Deny(str(error))
-        who = f"; client {asserted.peer or 'of a unix socket'}, session {asserted.session}"
         account = self._accounts.get(asserted.account, asserted.peer)
         if account is None:
-            return Deny("unknown account" + who)
+            return Deny("unknown account", asserted=asserted)
         if not allowed(account.allow_from, asserted.peer):
-            return Deny("from a network not in allow_from" + who)
+            return Deny("from a network not in allow_from", asserted=asserted)
         if account.locked:
-            return Deny("the account is locked" + who, 3118, "Access denied. Account is locked.")
+            return Deny("the account is locked", 3118, "Access denied. Account is locked.", asserted)
         if account.has_expired:
-            return Deny("the account has expired" + who, 1862, "Your password has expired.")
+            return Deny("the account has expired", 1862, "Your password has expired.", asserted)
         credential = ServerCredential(account.server_user, account.stored_password)
         return Accept(account, credential, fast_path=False, asserted=asserted)
 

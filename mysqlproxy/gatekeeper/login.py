@@ -106,12 +106,13 @@ class Accept:
 class Deny:
     """Send 1045/28000 and close, or the error given: only to who has shown the password.
 
-    ``reason`` is for the log only.
+    ``reason`` is for the log only; ``asserted`` is who it is behind a chain's hops.
     """
 
     reason: str
     errno: int = 1045
     message: str = ""
+    asserted: Assertion | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,9 +120,9 @@ async def introduce(
     session: Session, packets: LoginPackets, dialogue: Dialogue, request: Request, *, fresh: bool
 ) -> None:
     """Who it is, and whether it may come in."""
-    accepted = await authenticate(packets, session.services, dialogue, request, fresh=fresh)
-    if accepted.asserted is not None:
-        take_over(session, accepted.asserted)
+    accepted = await authenticate(
+        packets, session.services, dialogue, request, fresh, lambda asserted: take_over(session, asserted)
+    )
     if not fresh:
         await _enter(session, accepted, request)
         return

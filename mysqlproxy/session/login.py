@@ -29,6 +29,7 @@ from mysqlproxy.gatekeeper.login import (
     new_nonce,
 )
 from mysqlproxy.net.tls import TlsTransport
+from mysqlproxy.protocol.assertion import Assertion
 from mysqlproxy.protocol.capabilities import SSL, STATUS_AUTOCOMMIT, negotiate, offer
 from mysqlproxy.protocol.framing import frame, payload_of
 from mysqlproxy.protocol.handshake import (
@@ -200,8 +201,12 @@ async def authenticate(
     dialogue: Dialogue,
     request: HandshakeResponse | ChangeUser,
     fresh: bool,
+    known: Callable[[Assertion], None] = lambda _: None,
 ) -> Accept:
     """Steps until somebody is known.
+
+    Args:
+        known: told what a gatekeeper says of who it is, also when that does not let it in.
 
     Raises:
         AccessDenied: 1045/28000, the same for every reason; the log has the reason. Another number only for who has
@@ -214,6 +219,8 @@ async def authenticate(
         if isinstance(step, Costly):
             async with services.costly_logins:
                 step = await asyncio.to_thread(step.run)
+        if isinstance(step, Accept | Deny) and step.asserted is not None:
+            known(step.asserted)
         match step:
             case Accept():
                 if step.fast_path:
@@ -245,7 +252,7 @@ def _error(
         return AccessDenied(deny.message, reason=deny.reason, errno=errno, sqlstate="HY000")
     name = request.user[:80].decode("utf-8", "replace")
     host = "localhost" if client.peer is None else str(client.peer)
-    password = "YES" if request.auth else "NO"
+    password = "YES" if request.auth or deny.asserted is not None else "NO"
     return AccessDenied(
         f"Access denied for user '{name}'@'{host}' (using password: {password})", reason=deny.reason
     )

@@ -207,7 +207,10 @@ def test_the_proxy_judges_by_the_clients_own_address(chain: ChainOfDaemons) -> N
     with pytest.raises(pymysql.OperationalError) as refused:
         chain.gatekeeper.connect("near", bind_address="127.0.0.8")
     assert errno(refused.value) == 1045
-    assert "127.0.0.8" in chain.proxy.log()
+    assert "'near'@'127.0.0.8'" in str(refused.value)
+    logs = [daemon.log() for daemon in chain.daemons.values()]
+    numbers = [re.findall(r"\[(\d+)\] login \w+ from 127\.0\.0\.8: ", log) for log in logs]
+    assert [len(found) for found in numbers] == [1, 1, 1] and len(set(map(tuple, numbers))) == 1
 
 
 def test_who_is_no_account_of_the_proxy_is_refused(chain: ChainOfDaemons) -> None:
