@@ -19,13 +19,15 @@ from mysqlproxy.admin import http
 from mysqlproxy.cluster.catalog_reader import CatalogReader, Source
 from mysqlproxy.cluster.monitor import Monitor
 from mysqlproxy.cluster.view import ClusterView
+from mysqlproxy.config.chain import is_hop
 from mysqlproxy.config.load import load
-from mysqlproxy.config.schema import Config, Tls
+from mysqlproxy.config.schema import ChainRole, Config, Tls
 from mysqlproxy.config.secrets import resolve_secret
 from mysqlproxy.errors import ConfigFault
 from mysqlproxy.gatekeeper.account_reader import AccountReader, Place
 from mysqlproxy.gatekeeper.accounts import Accounts
 from mysqlproxy.gatekeeper.admission import Admission
+from mysqlproxy.gatekeeper.chain import Chain, chain_of
 from mysqlproxy.gatekeeper.failures import Failures
 from mysqlproxy.gatekeeper.newcomers import Newcomers
 from mysqlproxy.gatekeeper.rsa import login_key
@@ -47,6 +49,7 @@ from mysqlproxy.session import faults, lifecycle
 from mysqlproxy.session.client import Client
 from mysqlproxy.session.engine import Session
 from mysqlproxy.session.login import UTF8MB4_GENERAL_CI
+from mysqlproxy.session.passage import Passage
 from mysqlproxy.session.services import Services
 from mysqlproxy.session.sweep import TICK, sweep
 from mysqlproxy.sql.classifier import Classifier
@@ -85,7 +88,7 @@ class Daemon:
 
     async def run(self) -> None:
         config = self.config
-        accounts, tls = _admission_of(config)
+        accounts, tls, chain = _admission_of(config)
         firewall = load_firewall(config)
         counters = Counters()
         self.pools = Pools(self._server_failed, counters.waited, counters.waited_in_vain)
@@ -108,6 +111,7 @@ class Daemon:
             manager_position=ManagerPosition(self.pools, _own_identity(config), self.tasks),
             tls=tls,
             firewall=firewall,
+            chain=chain,
         )
         # What a daemon before this one told its clients only the manager can tell: the first ``strong`` read asks it.
         services.position.void(monotonic())
@@ -122,10 +126,13 @@ class Daemon:
             config.monitor,
             self._view_changed,
             password=self._monitor_password,
+            hop=is_hop(config),
         )
+        passes_on = chain is not None and chain.role is ChainRole.TRUSTED_HOST
+        session = Passage if passes_on else Session
         self.listeners = Listeners(
             lambda: Client(
-                lambda client: Session(client, services),
+                lambda client: session(client, services),
                 counters,
                 lambda: services.config.listen.proxy_protocol_from,
             )
@@ -214,7 +221,7 @@ class Daemon:
         view, config = self.services.view, self.config
         asked = view.manager or next(iter(view.readers), None)
         server = next((one for one in config.servers if asked is not None and one.name == asked.name), None)
-        if asked is None or server is None:
+        if asked is None or server is None or is_hop(config):
             self.catalog.follow(None)
             self.account_reader.follow(None)
             return
@@ -267,11 +274,13 @@ class Daemon:
             self.notifier.reloading()
             try:
                 config = load(self.path)
-                accounts, tls = _admission_of(config)
+                accounts, tls, chain = _admission_of(config)
                 firewall = load_firewall(config)
                 password = resolve_secret(config.monitor.password)
                 if config.listen.http != self.config.listen.http:
                     raise ConfigFault([f"{self.path}: listen.http: changes need a restart"])
+                if _role(config) is not _role(self.config):
+                    raise ConfigFault([f"{self.path}: chain.role: changes need a restart"])
                 await self.listeners.open(config.listen.mysql)
             except ConfigFault as error:
                 for fault in error.faults:
@@ -280,7 +289,7 @@ class Daemon:
                 return
             services = self.services
             self.config = services.config = config
-            self._configured_accounts, services.tls = accounts, tls
+            self._configured_accounts, services.tls, services.chain = accounts, tls, chain
             self.account_reader.interval = config.accounts.interval
             self._combine_accounts()
             services.firewall = firewall
@@ -345,19 +354,25 @@ def _own_identity(config: Config) -> Identity:
     )
 
 
-def _client_tls(tls: Tls) -> ssl.SSLContext:
-    return server_context(tls.certificate, tls.key, tls.client_ca)
+def _role(config: Config) -> ChainRole | None:
+    return None if config.chain is None else config.chain.role
 
 
-def _admission_of(config: Config) -> tuple[Accounts, ssl.SSLContext | None]:
+def _client_tls(tls: Tls, chain: Chain | None) -> ssl.SSLContext:
+    hops = chain is not None and chain.has_hops_before
+    return server_context(tls.certificate, tls.key, tls.client_ca, hops=hops)
+
+
+def _admission_of(config: Config) -> tuple[Accounts, ssl.SSLContext | None, Chain | None]:
     """What a reload may fail at besides the file itself.
 
     Raises:
         ConfigFault: a secret or a certificate cannot be used.
     """
     accounts = Accounts.from_config(config, resolve_secret)
+    chain = chain_of(config)
     try:
-        tls = None if config.tls is None else _client_tls(config.tls)
+        tls = None if config.tls is None else _client_tls(config.tls, chain)
     except (OSError, ssl.SSLError) as error:
         raise ConfigFault([f"tls: {error}"]) from error
-    return accounts, tls
+    return accounts, tls, chain

@@ -68,7 +68,24 @@ def _user(arguments: argparse.Namespace) -> int:
     return hash_password(arguments.method)
 
 
+def _pki(arguments: argparse.Namespace) -> int:
+    from mysqlproxy.commands.pki import pki
+
+    return pki(
+        arguments.dir,
+        arguments.gatekeeper,
+        arguments.trusted_host,
+        arguments.proxy,
+        days=arguments.days,
+        renew=arguments.renew,
+    )
+
+
 def _demo(arguments: argparse.Namespace) -> int:
+    if arguments.chain:
+        from mysqlproxy.demo.chain import run_chain
+
+        return run_chain(arguments.once, arguments.dir)
     from mysqlproxy.demo.command import run_demo
 
     return run_demo(arguments.once, arguments.dir, arguments.port, arguments.http_port)
@@ -86,6 +103,7 @@ _RUN = {
     "explain": _explain,
     "replay": _replay,
     "user": _user,
+    "pki": _pki,
     "demo": _demo,
     "bench": _bench,
 }
@@ -139,10 +157,31 @@ def _parser() -> argparse.ArgumentParser:
         "--method", choices=METHODS, help="print only the verifier for this one, and nothing else"
     )
 
+    pki = commands.add_parser("pki", help="CA, certificates and signing keys for the hosts of a chain")
+    pki.add_argument("--dir", type=Path, required=True, metavar="D", help="where they are made, and renewed")
+    for option, what in (
+        ("--gatekeeper", "names and addresses of it, with commas between; once for each gatekeeper"),
+        ("--trusted-host", "names and addresses"),
+        ("--proxy", "names and addresses"),
+    ):
+        action = "append" if option == "--gatekeeper" else "store"
+        pki.add_argument(option, action=action, required=True, metavar="HOSTS", help=what)
+    pki.add_argument(
+        "--days", type=_positive, default=397, metavar="N", help="until certificates expire; 397"
+    )
+    pki.add_argument(
+        "--renew", action="store_true", help="new certificates and signing keys, from the same CA"
+    )
+
     demo = commands.add_parser(
         "demo", help="a manager, two workers and the daemon on this machine, with a workload"
     )
     demo.add_argument("--once", action="store_true", help="end after the workload")
+    demo.add_argument(
+        "--chain",
+        action="store_true",
+        help="gatekeeper, trusted host and proxy on hosts of their own; as root",
+    )
     demo.add_argument("--dir", type=Path, metavar="D", help="where the servers keep their data meanwhile")
     for option, port, what in (("--port", 6033, "for clients"), ("--http-port", 9104, "for metrics")):
         demo.add_argument(

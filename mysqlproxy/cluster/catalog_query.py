@@ -23,6 +23,11 @@ ALLOWANCE: Final = 128 * 1024 * 1024
 _OURS = "NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys', 'ndbinfo')"
 _TABLES = f"FROM information_schema.TABLES WHERE TABLE_SCHEMA {_OURS}"
 _VIEWS = f"FROM information_schema.VIEWS WHERE TABLE_SCHEMA {_OURS}"
+# Virtual columns may depend on the connection that reads them: on MariaDB in all these ways, on MySQL by XPath.
+_DEPENDENT = (
+    f"FROM information_schema.COLUMNS WHERE TABLE_SCHEMA {_OURS} AND EXTRA LIKE 'VIRTUAL%' AND GENERATION_EXPRESSION "
+    "REGEXP '@[@`[:alnum:]_$]|connection_id|user[(]|current_role|version[(]|default[(]|extractvalue|updatexml'"
+)
 _ROUTINES = f"FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA {_OURS}"
 
 # Who sees the server's own tables sees everybody's.
@@ -38,6 +43,9 @@ _COUNTED = (
     "OR Variable_name LIKE 'Com\\_%install%' OR Variable_name LIKE 'Com\\_%grant%' "
     "OR Variable_name LIKE 'Com\\_revoke%'"
 )
+
+
+OTHER: Final = Relation(What.OTHER)
 
 
 class Clock(NamedTuple):
@@ -76,6 +84,7 @@ def checksum(connection: LimitedConnection) -> tuple[object, ...]:
         row["seen"],
         summed("TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE", _TABLES),
         summed("TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION", _VIEWS),
+        summed("TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME", _DEPENDENT),
         summed(f"{routine}, ROUTINE_DEFINITION", _ROUTINES),
         tuple(sorted(_loadable(connection) or ())),
     )
@@ -99,9 +108,18 @@ def read(connection: LimitedConnection, generation: int) -> Catalog:
             f"LEFT(ROUTINE_DEFINITION, {MAX_BODY + 1}) {_ROUTINES}",
         )
     )
+    names = f"SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME {_DEPENDENT}"
+    dependent = set(_rows(connection, names))
     tables = _rows(connection, f"SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE {_TABLES}")
     return catalog.make(
-        ((schema, name, _relation(kind, views.get((schema, name)))) for schema, name, kind in tables),
+        (
+            (
+                schema,
+                name,
+                OTHER if (schema, name) in dependent else _relation(kind, views.get((schema, name))),
+            )
+            for schema, name, kind in tables
+        ),
         _routines(routines, "FUNCTION"),
         _routines(routines, "PROCEDURE"),
         generation=generation,
@@ -113,7 +131,7 @@ def read(connection: LimitedConnection, generation: int) -> Catalog:
 def _relation(kind: str, body: str | None) -> Relation:
     if kind in {"BASE TABLE", "SYSTEM VERSIONED"}:
         return catalog.table()
-    return Relation(What.VIEW, _readable(body)) if kind == "VIEW" else Relation(What.OTHER)
+    return Relation(What.VIEW, _readable(body)) if kind == "VIEW" else OTHER
 
 
 def _routines(rows: list[tuple[Any, ...]], wanted: str) -> Iterator[tuple[str, str, Routine]]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from mysqlproxy.cluster.changes import changes
 from mysqlproxy.cluster.decide import decide
+from mysqlproxy.cluster.hop import HopProber
 from mysqlproxy.cluster.observation import Probe
 from mysqlproxy.cluster.probe import Prober
 from mysqlproxy.cluster.track import ServerState, track
@@ -36,6 +37,7 @@ class Monitor:
         config: the [monitor] section; its password is not used, it comes resolved.
         on_change: called in the event loop with each view that differs from the last.
         password: of the monitor's account.
+        hop: the one server is the next hop of a chain.
 
     Attributes:
         view: the last view.
@@ -48,7 +50,9 @@ class Monitor:
         on_change: Callable[[ClusterView], None],
         *,
         password: str,
+        hop: bool = False,
     ) -> None:
+        self._hop = hop
         self._servers = tuple(servers)
         self._config = config
         self._on_change = on_change
@@ -132,7 +136,11 @@ class Monitor:
 
     def _watch(self, server: Server) -> None:
         config = self._config
-        prober = Prober(server, config.user, self._password, config.timeout)
+        prober = (
+            HopProber(server, config.timeout)
+            if self._hop
+            else Prober(server, config.user, self._password, config.timeout)
+        )
         watch = Watch(server.name, prober, config.interval, config.timeout, self._deliver)
         self._probed.discard(server.name)
         self._watches[server.name] = watch

@@ -102,7 +102,7 @@ class Prober:
         except Exception as error:
             # Whatever a broken server makes PyMySQL stumble over (struct.error, AssertionError, ...).
             self.close()
-            return Probe(started, time.monotonic(), _kind(error), describe(error))
+            return Probe(started, time.monotonic(), failure_of(error), describe(error))
 
     def abort(self) -> None:
         """From another thread: let a probe that is under way fail soon."""
@@ -217,7 +217,8 @@ def describe(error: BaseException) -> str:
     return f"its answers make no sense ({type(error).__name__}: {error})"[:300]
 
 
-def _kind(error: BaseException) -> Failure:
+def failure_of(error: BaseException) -> Failure:
+    """What matters of why a probe failed."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ConnectionRefusedError | FileNotFoundError):

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from mysqlproxy.cluster.hop import HopProber
 from mysqlproxy.cluster.observation import Failure, Probe
 from mysqlproxy.cluster.probe import NO_ANSWER, Prober
 
@@ -31,7 +32,7 @@ class Watch:
     def __init__(
         self,
         name: str,
-        prober: Prober,
+        prober: Prober | HopProber,
         interval: float,
         timeout: float,
         deliver: Callable[[Watch, Probe], None],

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from mysqlproxy.config.addresses import Address, parse_address, parse_listen
 from mysqlproxy.config.certificates import chain_fault, trust_fault
-from mysqlproxy.config.schema import Config, Secret, SecretFrom, Strategy, User
+from mysqlproxy.config.chain import check_chain, is_hop
+from mysqlproxy.config.schema import ChainRole, Config, Secret, SecretFrom, Strategy, User
 from mysqlproxy.config.secrets import exposed, resolve_secret
 from mysqlproxy.errors import ConfigFault
 
@@ -44,12 +45,15 @@ def crosscheck(config: Config, file: Path) -> Findings:
     found = Findings(file)
     for check in (_unsupported, _listeners, _tls, _open_files, _servers, _strategies, _users, _secrets):
         check(config, found)
+    check_chain(config, found.fault, found.warn)
     return found
 
 
 def _unsupported(config: Config, found: Findings) -> None:
     if config.listen.processes != 1:
         found.fault("listen.processes", "only 1 process is supported in this version; write 1")
+    if not config.monitor.user and not is_hop(config):
+        found.fault("monitor.user", "is missing; add it")
 
 
 def _listeners(config: Config, found: Findings) -> None:
@@ -159,10 +163,13 @@ def _strategies(config: Config, found: Findings) -> None:
 def _users(config: Config, found: Findings) -> None:
     for name in _repeated(user.name for user in config.users):
         found.fault(f"users[{name}].name", "is given twice; names are unique")
-    if not config.users and config.accounts.from_ == "configuration":
+    role = None if config.chain is None else config.chain.role
+    if not config.users and config.accounts.from_ == "configuration" and role is not ChainRole.TRUSTED_HOST:
         found.warn("users", "there is none, so nobody can log in; add [[users]]")
     for user in config.users:
         key = f"users[{user.name}]"
+        if role is ChainRole.PROXY:
+            continue  # no password opens it
         if not _passwords(user) and not _verifiers(user) and user.certificate is None:
             found.fault(key, "has neither password nor verifier; add one of them")
         if user.password is not None and user.verifier is not None:
@@ -173,7 +180,8 @@ def _users(config: Config, found: Findings) -> None:
             if sentence := verifier_fault(verifier):
                 found.fault(f"{key}.verifiers", sentence)
         _ways_in(config, user, found)
-        _way_on(user, found)
+        if role is not ChainRole.GATEKEEPER:
+            _way_on(user, found)
 
 
 def _ways_in(config: Config, user: User, found: Findings) -> None:
@@ -232,6 +240,9 @@ def verifier_fault(verifier: str) -> str:
 
 def _secrets(config: Config, found: Findings) -> None:
     secrets: list[tuple[str, Secret | None]] = [("monitor.password", config.monitor.password)]
+    signing = None if config.chain is None else config.chain.signing_key
+    if signing is not None and (warning := exposed(signing)):
+        found.warn("chain.signing_key", warning)
     for user in config.users:
         secrets.append((f"users[{user.name}].password", user.password))
         secrets += [(f"users[{user.name}].passwords", password) for password in user.passwords]

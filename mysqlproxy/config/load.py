@@ -20,7 +20,9 @@ from mysqlproxy.config.crosscheck import crosscheck
 from mysqlproxy.config.schema import (
     AccountSource,
     Certificate,
+    Chain,
     Config,
+    Gatekeeper,
     Limits,
     Listen,
     Log,
@@ -42,7 +44,8 @@ _log = logging.getLogger(__name__)
 
 
 _SECTIONS: tuple[type[BaseModel], ...] = (
-    Config, Listen, Tls, Routing, Limits, Log, Monitor, Server, AccountSource, User, Certificate,
+    Config, Listen, Tls, Routing, Limits, Log, Monitor, Server, AccountSource, User, Certificate, Chain,
+    Gatekeeper,
 )  # fmt: skip
 # The place of an error in a union names the alternative that was tried, too, which is no key.
 _ALL_KEYS = frozenset(
@@ -176,6 +179,10 @@ def _absolute(config: Config, base: Path) -> Config:
         }
         return old.model_copy(update=update)
 
+    chain = config.chain
+    if chain is not None:
+        known = (one.model_copy(update={"keys": base / one.keys}) for one in chain.gatekeepers)
+        chain = chain.model_copy(update={"signing_key": path(chain.signing_key), "gatekeepers": tuple(known)})
     tls = config.tls
     if tls is not None:
         paths = {name: path(getattr(tls, name)) for name in ("certificate", "key", "client_ca")}
@@ -183,6 +190,7 @@ def _absolute(config: Config, base: Path) -> Config:
     return config.model_copy(
         update={
             "tls": tls,
+            "chain": chain,
             "listen": config.listen.model_copy(update={"mysql": tuple(map(socket, config.listen.mysql))}),
             "routing": config.routing.model_copy(
                 update={"rules": tuple(_rules_file(rule, base) for rule in config.routing.rules)}

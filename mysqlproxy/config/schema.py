@@ -72,6 +72,12 @@ class AutocommitReads(Enum):
     OFFLOAD_ANY_ISOLATION = "offload_any_isolation"
 
 
+class ChainRole(Enum):
+    GATEKEEPER = "gatekeeper"
+    TRUSTED_HOST = "trusted_host"
+    PROXY = "proxy"
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -158,7 +164,7 @@ class Log(Section):
 
 
 class Monitor(Section):
-    user: str = Field(min_length=1, max_length=80)
+    user: str = Field(default="", max_length=80)  # a hop of a chain needs none
     password: Secret = Field(default="", repr=False)
     interval: Seconds = 1.0
     timeout: Seconds = 2.0  # for one probe
@@ -171,7 +177,7 @@ class Monitor(Section):
 class Server(Section):
     name: Name
     address: str
-    role: Literal["manager", "worker"]
+    role: Literal["manager", "worker"] = "manager"  # the next hop of a chain has none
     max_connections: int = Field(default=200, ge=1)
     weight: int = Field(default=1, ge=0, le=1_000_000)
     maintenance: bool = False
@@ -197,6 +203,23 @@ class Certificate(Section):
     subject: str | None = None
     issuer: str | None = None
     fingerprint: str | None = None
+
+
+class Gatekeeper(Section):
+    """Whose assertions the trusted host and the proxy believe."""
+
+    name: Name
+    keys: Path  # PEM, Ed25519 public keys: any of them may have signed
+    certificate: Certificate | None = None  # what it shows to the trusted host
+
+
+class Chain(Section):
+    """The daemon is one of three hosts in a row: gatekeeper, trusted host, proxy."""
+
+    role: ChainRole
+    signing_key: Path | None = None  # the gatekeeper's, PEM, Ed25519
+    gatekeepers: tuple[Gatekeeper, ...] = ()
+    trusted_host: Certificate | None = None  # who may connect to the proxy
 
 
 class AccountSource(Section):
@@ -236,7 +259,8 @@ class Config(Section):
     routing: Routing = Routing()
     limits: Limits = Limits()
     log: Log = Log()
-    monitor: Monitor
+    chain: Chain | None = None
+    monitor: Monitor = Monitor()
     servers: tuple[Server, ...] = Field(min_length=1)
     accounts: AccountSource = AccountSource()
     users: tuple[User, ...] = ()

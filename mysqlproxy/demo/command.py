@@ -44,10 +44,12 @@ def run_demo(once: bool, directory: Path | None, port: int = MYSQL_PORT, http_po
         The exit status: 0 when all is well, 1 when counts or rows are wrong or something could not start,
         128 and the signal's number when it was interrupted before the table.
     """
-    return _Demo(directory, {"--port": port, "--http-port": http_port}).run(once)
+    return Demo(directory, {"--port": port, "--http-port": http_port}).run(once)
 
 
-class _Demo:
+class Demo:
+    """The program; ``demo.chain`` has another cluster and another way through it."""
+
     def __init__(self, directory: Path | None, ports: Mapping[str, int]) -> None:
         self._ports = ports
         self._console = Console(soft_wrap=True)
@@ -56,10 +58,11 @@ class _Demo:
         self._signal = 0
         if directory is None:
             directory = Path(tempfile.gettempdir()) / f"mysqlproxy-demo-{secrets.token_hex(8)}"
-        self._cluster = LocalCluster(
-            directory, progress=self._progress, general_log=True, folders=("daemon",)
-        )
+        self._cluster = self._make_cluster(directory)
         self._daemon: Daemon | None = None
+
+    def _make_cluster(self, directory: Path) -> LocalCluster:
+        return LocalCluster(directory, progress=self._progress, general_log=True, folders=("daemon",))
 
     def run(self, once: bool) -> int:
         with self._signals_noted():

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ class Daemon:
         config: sections by name.
         python: more options for the interpreter.
         environment: more variables.
+        inside: entered for its process and its sockets: another host's network (``demo.network``).
 
     Attributes:
         directory: as given.
@@ -83,7 +85,9 @@ class Daemon:
         *,
         python: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        inside: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
+        self._inside = inside
         self.directory = directory.absolute()
         self.config_path = self.directory / "mysqlproxy.toml"
         self.log_path = self.directory / "daemon.log"
@@ -140,7 +144,7 @@ class Daemon:
         Raises:
             LocalClusterError: it ended, or was not ready in time; with the end of its log.
         """
-        with self.log_path.open("ab") as log:
+        with self._inside(), self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*self._python, "-m", "mysqlproxy", "serve", f"--config={self.config_path}"],
                 stdin=subprocess.DEVNULL,
@@ -194,6 +198,8 @@ class Daemon:
         """Status and body of an HTTP endpoint."""
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=HTTP_SECONDS)
         try:
+            with self._inside():
+                connection.connect()
             connection.request("GET", path)
             response = connection.getresponse()
             return response.status, response.read().decode()

@@ -24,6 +24,7 @@ from mysqlproxy.demo import state
 from mysqlproxy.demo.errors import LocalClusterError
 from mysqlproxy.demo.guardian import Guardian
 from mysqlproxy.demo.install import Installation, make_template
+from mysqlproxy.demo.network import Host
 from mysqlproxy.demo.server import LocalServer
 
 START_SECONDS = 60.0  # for all servers together; a second or two on an idle machine
@@ -51,6 +52,8 @@ class LocalCluster:
         progress: told in a few words what is being done.
         options: more server variables for every server, as in ``{"max_connections": "50"}``.
         general_log: whether the servers keep their general log from the start (see ``LocalServer.served``).
+        hosts: by server's name, where each runs; on 127.0.0.1 without. Each has ``ports`` of its own.
+        origins: by account, from where it may log in, where that differs from ``ACCOUNTS``.
         folders: names of more folders to make below ``directory`` and to remove with it.
 
     Attributes:
@@ -72,6 +75,8 @@ class LocalCluster:
         options: Mapping[str, str] | None = None,
         general_log: bool = False,
         folders: Sequence[str] = (),
+        hosts: Mapping[str, Host] | None = None,
+        origins: Mapping[str, str] | None = None,
     ) -> None:
         if ports is not None and len(ports) != workers + 1:
             raise ValueError(f"{workers + 1} servers need {workers + 1} ports, not {len(ports)}")
@@ -84,6 +89,8 @@ class LocalCluster:
         self._general_log = general_log
         self._names = ["manager", *(f"worker{number}" for number in range(1, workers + 1))]
         self._folders = list(folders)
+        self._hosts = dict(hosts or {})
+        self._origins = dict(origins or {})
         self._guardian: Guardian | None = None
         self._cancelled = threading.Event()
         self._made_directory = False
@@ -204,6 +211,7 @@ class LocalCluster:
                 port=port,
                 passwords=self.passwords,
                 settings=self._settings(name),
+                host=self._hosts.get(name),
             )
             self.servers.append(server)
             self._prepare(server)
@@ -229,7 +237,7 @@ class LocalCluster:
             )
 
     def _check_ports(self) -> None:
-        for port in self._ports or ():
+        for port in () if self._hosts else self._ports or ():
             if not port_is_free(port):
                 raise LocalClusterError(
                     f"port {port} on 127.0.0.1 is in use; give another one or end what holds it"
@@ -245,7 +253,7 @@ class LocalCluster:
     def _accounts(self) -> list[str]:
         statements = ["CREATE DATABASE app CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"]
         for account, (host, privileges, suffix) in ACCOUNTS.items():
-            password = self.passwords[account]
+            password, host = self.passwords[account], self._origins.get(account, host)
             statements.append(f"CREATE USER '{account}'@'{host}' IDENTIFIED BY '{password}'")
             statements.append(f"GRANT {privileges} TO '{account}'@'{host}'{suffix}")
         return statements
@@ -274,10 +282,10 @@ class LocalCluster:
     def _replicate(self) -> None:
         for worker in self.workers:
             worker.query(
-                "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%s, MASTER_USER='replication', "
+                "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER='replication', "
                 "MASTER_PASSWORD=%s, MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, "
                 "MASTER_HEARTBEAT_PERIOD=1",
-                (self.manager.port, self.passwords["replication"]),
+                (self.manager.host, self.manager.port, self.passwords["replication"]),
             )
             worker.query("START SLAVE")
         deadline = time.monotonic() + START_SECONDS

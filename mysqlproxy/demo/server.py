@@ -5,6 +5,7 @@ Made by ``LocalCluster``. Tests stop, kill, pause and ask it. Knows nothing of t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ import pymysql.cursors
 from mysqlproxy.demo.errors import LocalClusterError
 from mysqlproxy.demo.general_log import Entry, GeneralLog
 from mysqlproxy.demo.install import Installation
+from mysqlproxy.demo.network import Host
 
 READY_SECONDS = 60.0
 QUERY_SECONDS = 30.0
@@ -28,11 +30,11 @@ _OWN = frozenset({"root", "monitor", "replication"})
 
 
 class LocalServer:
-    """A server on 127.0.0.1.
+    """A server on 127.0.0.1, or on a host of its own (``demo.network``), where only root's socket leads from here.
 
     Attributes:
         name: manager, worker1, ...
-        port, address: of TCP on 127.0.0.1; address is "127.0.0.1:port".
+        host, port, address: of TCP; address is "127.0.0.1:port".
         socket: the unix socket's path.
         directory: holds data/, tmp/, error.log, general.log, pid and the socket.
         general_log: the reader of its general log.
@@ -48,11 +50,14 @@ class LocalServer:
         port: int,
         passwords: Mapping[str, str],
         settings: Mapping[str, str],
+        host: Host | None = None,
     ) -> None:
         self.name = name
         self.server_id = server_id
         self.port = port
-        self.address = f"127.0.0.1:{port}"
+        self._host = host
+        self.host = "127.0.0.1" if host is None else host.address
+        self.address = f"{self.host}:{port}"
         self.directory = directory
         self.socket = str(directory / "socket")
         if len(os.fsencode(self.socket)) > _SOCKET_PATH_BYTES:
@@ -87,14 +92,15 @@ class LocalServer:
         (self.directory / "socket").unlink(missing_ok=True)
         self._paused = False
         # A session of its own: Ctrl-C at the terminal is for the program, which stops the servers in order.
-        self._process = subprocess.Popen(
-            self._command(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd=self.directory,
-        )
+        with contextlib.nullcontext() if self._host is None else self._host.inside():
+            self._process = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd=self.directory,
+            )
 
     def ready(self) -> bool:
         """Whether it answers now; LocalClusterError when its process has ended."""
@@ -248,7 +254,7 @@ class LocalServer:
             "pid_file": str(files / "pid"),
             "log_error": str(files / "error.log"),
             "general_log_file": str(files / "general.log"),
-            "bind_address": "127.0.0.1",
+            "bind_address": self.host,
             "port": str(self.port),
             "server_id": str(self.server_id),
             "log_bin": "binlog",

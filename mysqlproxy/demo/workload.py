@@ -41,11 +41,9 @@ def create_tables(cluster: LocalCluster) -> None:
     Raises:
         LocalClusterError: a worker did not catch up.
     """
-    with cluster.manager.connect(database="app") as connection:
-        for strategy in STRATEGIES:
-            connection.cursor().execute(
-                f"CREATE TABLE {strategy}_table (id INT PRIMARY KEY, note VARCHAR(40) NOT NULL)"
-            )
+    for strategy in STRATEGIES:
+        columns = "(id INT PRIMARY KEY, note VARCHAR(40) NOT NULL)"
+        cluster.manager.query(f"CREATE TABLE {strategy}_table {columns}", schema="app")
     cluster.wait_in_sync(SYNC_SECONDS)
 
 
@@ -55,33 +53,48 @@ def run(
     progress: Callable[[str], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Outcome]:
-    """Run it for all strategies; the rows are counted when every worker has caught up.
+    """Run it for all strategies over one connection each; the rows are counted when every worker has caught up.
 
     Raises:
         LocalClusterError: a worker did not catch up, or ``cancelled`` said so.
         pymysql.MySQLError: a statement failed.
     """
-    outcomes = []
-    for strategy in STRATEGIES:
-        progress(f"{ROUNDS} writes and {ROUNDS} reads with the strategy {strategy}")
-        outcomes.append(_run_one(cluster, daemon, strategy, cancelled))
-    return outcomes
 
-
-def _run_one(cluster: LocalCluster, daemon: Daemon, strategy: str, cancelled: Callable[[], bool]) -> Outcome:
-    name = f"{strategy}_table"
-    with daemon.connect(strategy, database="app") as connection:
-        cursor = connection.cursor()
-        before = daemon.metrics()
-        for server in cluster.servers:
-            server.general_log.mark()
+    def over_a_connection(strategy: str) -> int:
+        name = f"{strategy}_table"
         stale = 0
-        for number in range(ROUNDS):
-            _stop_if(cancelled)
-            cursor.execute(f"INSERT INTO {name} VALUES (%s, %s)", (number, f"row {number}"))  # noqa: S608
-            cursor.execute(f"SELECT note FROM {name} WHERE id = %s", (number,))  # noqa: S608
-            stale += cursor.fetchall() != ((f"row {number}",),)
-        after = daemon.metrics()
+        with daemon.connect(strategy, database="app") as connection:
+            cursor = connection.cursor()
+            for number in range(ROUNDS):
+                _stop_if(cancelled)
+                cursor.execute(f"INSERT INTO {name} VALUES (%s, %s)", (number, f"row {number}"))  # noqa: S608
+                cursor.execute(f"SELECT note FROM {name} WHERE id = %s", (number,))  # noqa: S608
+                stale += cursor.fetchall() != ((f"row {number}",),)
+        return stale
+
+    return [observe(cluster, daemon, strategy, over_a_connection, progress) for strategy in STRATEGIES]
+
+
+def observe(
+    cluster: LocalCluster,
+    daemon: Daemon,
+    strategy: str,
+    send: Callable[[str], int],
+    progress: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """One strategy's part, and who served it.
+
+    Args:
+        daemon: whose metrics count; in a chain the proxy.
+        send: sends the statements and tells how many reads did not see what was written.
+    """
+    progress(f"{ROUNDS} writes and {ROUNDS} reads with the strategy {strategy}")
+    name = f"{strategy}_table"
+    before = daemon.metrics()
+    for server in cluster.servers:
+        server.general_log.mark()
+    stale = send(strategy)
+    after = daemon.metrics()
     served = {
         server.name: Count(
             len(server.served(rf"^INSERT INTO {name}\b")), len(server.served(rf" FROM {name}\b"))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 
-from mysqlproxy.config.schema import AutocommitReads, Config, Consistency, Network, Strategy, User
+from mysqlproxy.config.schema import AutocommitReads, ChainRole, Config, Consistency, Network, Strategy, User
 from mysqlproxy.config.schema import Secret as ConfiguredSecret
 from mysqlproxy.errors import ConfigFault
 from mysqlproxy.gatekeeper.certificates import CertificateRule
@@ -213,14 +213,15 @@ def account_of(user: User, config: Config, resolve: Resolve) -> Account:
             user.certificate.subject, user.certificate.issuer, user.certificate.fingerprint
         )
         secrets = secrets or [Secret("")]
-    if not secrets:
+    role = None if config.chain is None else config.chain.role
+    if not secrets and role is not ChainRole.PROXY:
         raise ValueError("give a password, a verifier or a certificate")
     routing = config.routing
     return Account(
         name=user.name,
         secrets=tuple(secrets),
         server_user=user.name if user.server_user is None else user.server_user,
-        server_password=None if user.server_password is None else resolve(user.server_password),
+        server_password=_server_password(user, role, resolve),
         allow_from=user.allow_from,
         max_connections=user.max_connections,
         strategy=user.strategy or routing.strategy,
@@ -236,3 +237,10 @@ def account_of(user: User, config: Config, resolve: Resolve) -> Account:
         expires=user.expires,
         locked=user.locked,
     )
+
+
+def _server_password(user: User, role: ChainRole | None, resolve: Resolve) -> str | None:
+    """A gatekeeper logs in nowhere with a password: no login need show one."""
+    if role is ChainRole.GATEKEEPER:
+        return ""
+    return None if user.server_password is None else resolve(user.server_password)

@@ -39,6 +39,7 @@ from mysqlproxy.gatekeeper.methods import (
 from mysqlproxy.gatekeeper.rsa import login_key
 from mysqlproxy.gatekeeper.secrets import Secret
 from mysqlproxy.protocol import ed25519, parsec
+from mysqlproxy.protocol.assertion import Assertion
 from mysqlproxy.protocol.credentials import ServerCredential
 
 NONCE_LENGTH = 20
@@ -90,23 +91,28 @@ class Bare:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Let the client in: send OK, after AuthMoreData ``FAST_AUTH_OK`` where ``fast_path`` is set."""
+    """Let the client in: send OK, after AuthMoreData ``FAST_AUTH_OK`` where ``fast_path`` is set.
+
+    ``asserted`` is what a gatekeeper says of it (``gatekeeper.chain``).
+    """
 
     account: Account
     credential: ServerCredential
     fast_path: bool
+    asserted: Assertion | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Deny:
     """Send 1045/28000 and close, or the error given: only to who has shown the password.
 
-    ``reason`` is for the log only.
+    ``reason`` is for the log only; ``asserted`` is who it is behind a chain's hops.
     """
 
     reason: str
     errno: int = 1045
     message: str = ""
+    asserted: Assertion | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,16 @@ from typing import Literal
 ServerTls = Literal["preferred", "required", "verify"]
 
 
-def server_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
+def server_context(
+    certificate: Path, key: Path, client_ca: Path | None = None, *, hops: bool = False
+) -> ssl.SSLContext:
     """For clients.
 
     Args:
         certificate: PEM, the certificate followed by its chain.
         key: PEM, without a passphrase.
         client_ca: PEM; a client is asked for a certificate, and may show none or one that these have signed.
+        hops: the clients are hops of a chain: TLS 1.3, and no connection without a certificate.
 
     Raises:
         OSError: a file cannot be read; ssl.SSLError, which is one: it is no certificate or key, or they do
@@ -31,7 +34,9 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None = None) 
     context.options |= ssl.OP_NO_TICKET
     if client_ca is not None:
         context.load_verify_locations(client_ca)
-        context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_mode = ssl.CERT_REQUIRED if hops else ssl.CERT_OPTIONAL
+    if hops:
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
     _load_chain(context, certificate, key)
     return context
 

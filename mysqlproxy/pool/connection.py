@@ -53,6 +53,7 @@ class ServerConnection(ServerWire):
         server: its configuration.
         epoch: of the cluster's view when it was made or last found right.
         incarnation: of the server when it was made.
+        generation: of the pool when it was last made what a new login is.
         identity: who it is logged in as.
         owner: the session that has it, or None.
         keep: why the owner must keep it.
@@ -69,8 +70,12 @@ class ServerConnection(ServerWire):
         cursors: the owner's prepared-statement ids that have a cursor open here.
         was_manager: whether its server was the manager when the owner got it.
         inserted: a statement may have set LAST_INSERT_ID() here.
+        sequences: those that a statement has drawn from here, as schema.name: LASTVAL() knows them; None for none.
+        role_set: the owner may have set a role.
         caught_up, caught_up_all: how many of the owner's writes, and of all sessions', the server is known to have
             applied (``session.position.Position.moves``).
+        tracks: the daemon follows the session's state with trackers; not on a trusted host.
+        restart: it must be reset before it is used again (a hop's; the others go back to the pool for that).
         waiting, wake: who waits for a connection to this server, and how to tell them that this one is free.
     """
 
@@ -80,6 +85,7 @@ class ServerConnection(ServerWire):
         self.name = server.name
         self.epoch = epoch
         self.incarnation = incarnation
+        self.generation = 0
         self.identity: Identity | None = None
         self.owner: Owner | None = None
         self.on_gone: Callable[[ServerConnection], None] | None = None
@@ -96,8 +102,12 @@ class ServerConnection(ServerWire):
         self.cursors: set[int] = set()
         self.was_manager = False
         self.inserted = False
+        self.sequences: frozenset[str] | None = None
+        self.role_set = False
         self.caught_up = -1
         self.caught_up_all = -1
+        self.tracks = True
+        self.restart = False
         self.waiting: Sequence[object] = ()
         self.wake: Callable[[], None] = lambda: None
         self.created = 0.0
@@ -135,8 +145,8 @@ class ServerConnection(ServerWire):
         return await self.command(bytes((Code.QUERY,)) + attributes + text, response.QUERY)
 
     async def ping(self) -> None:
-        """COM_PING, so that the server does not take it for abandoned."""
-        await self.command(bytes((Code.PING,)))
+        """So that the server does not take it for abandoned. COM_PING would change ROW_COUNT()."""
+        await self.command(bytes((Code.STATISTICS,)), response.STRING)
 
     async def track(self) -> None:
         """Switch the trackers on; every new login and every reset forgets them."""
@@ -152,6 +162,9 @@ class ServerConnection(ServerWire):
             ServerFault, MalformedPacket: then it is closed.
         """
         try:
+            if self.mariadb and (self.role_set or identity != self.identity):
+                # Its COM_CHANGE_USER leaves the role of before to whoever comes, with all its rights.
+                (await self.query(b"SET ROLE NONE")).raise_error()
             await change_user(
                 self,
                 identity,
@@ -164,15 +177,19 @@ class ServerConnection(ServerWire):
             self.abort()
             raise
         self.identity = identity
-        self.keep = Keep.NONE
+        self.restart = False
+        self.keep &= Keep.HOP
         self.schema = None
         self.synced = -1
         self.statements = {}
         self.bound = {}
         self.cursors = set()
         self.inserted = False
+        self.sequences = None
+        self.role_set = False
         self.caught_up = self.caught_up_all = -1
-        await self.track()
+        if self.tracks:
+            await self.track()
 
     async def use(self, schema: bytes) -> None:
         """Make ``schema`` the default.

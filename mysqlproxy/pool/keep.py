@@ -27,6 +27,7 @@ class Keep:
     FOUND_ROWS: Final = 512  # after SQL_CALC_FOUND_ROWS
     WARNINGS: Final = 1024  # the last statement's warnings can still be asked for
     UNTRACKED: Final = 2048  # state that nobody reports
+    HOP: Final = 4096  # behind it the next hop keeps a session for this one, with whatever state
 
 
 # While one of these holds, the session's every statement runs on this connection. The other reasons keep the

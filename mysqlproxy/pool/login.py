@@ -17,6 +17,7 @@ from mysqlproxy.net.tls import TlsTransport
 from mysqlproxy.pool.exchange import Packets
 from mysqlproxy.pool.server_auth import ServerAuth
 from mysqlproxy.pool.wire import ServerWire
+from mysqlproxy.protocol.assertion import PLUGIN
 from mysqlproxy.protocol.capabilities import CONNECT_WITH_DB, SSL, for_server
 from mysqlproxy.protocol.credentials import ServerCredential
 from mysqlproxy.protocol.handshake import (
@@ -96,7 +97,7 @@ async def login(
         attributes=dict(identity.attributes),
     )
     packets.write(response.build())
-    return greeting, capabilities, await _finish(packets, auth, capabilities)
+    return greeting, capabilities, await _finish(packets, auth, capabilities, identity.credential)
 
 
 async def change_user(
@@ -126,10 +127,10 @@ async def change_user(
     packets = Packets(wire)
     payload = request.build(capabilities)
     packets.write(payload if payload[:1] == _CHANGE_USER else _CHANGE_USER + payload)
-    return await _finish(packets, auth, capabilities)
+    return await _finish(packets, auth, capabilities, identity.credential)
 
 
-async def _finish(packets: Packets, auth: ServerAuth, capabilities: int) -> Ok:
+async def _finish(packets: Packets, auth: ServerAuth, capabilities: int, credential: ServerCredential) -> Ok:
     for _ in range(_MAX_STEPS):
         payload = await packets.read()
         match payload[0] if payload else ERR:
@@ -141,7 +142,10 @@ async def _finish(packets: Packets, auth: ServerAuth, capabilities: int) -> Ok:
                 raise ServerFault(err.message, errno=err.errno, sqlstate=err.sqlstate)
             case 0xFE:
                 plugin, nonce = parse_auth_switch(payload)
-                packets.write(auth.switch(plugin, nonce))
+                if plugin == PLUGIN and credential.prove is not None:
+                    packets.write(await credential.prove(nonce))
+                else:
+                    packets.write(auth.switch(plugin, nonce))
             case 0x01:
                 answer = auth.more(payload[1:])
                 if answer is not None:

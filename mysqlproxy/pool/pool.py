@@ -19,6 +19,7 @@ from mysqlproxy.errors import ProxyError, ServerFault, TooManyConnections
 from mysqlproxy.net.tasks import Tasks
 from mysqlproxy.pool.connection import Owner, ServerConnection, fault_of
 from mysqlproxy.pool.exchange import Packets
+from mysqlproxy.pool.keep import Keep
 from mysqlproxy.pool.login import Identity, login
 
 log = logging.getLogger("mysqlproxy.pool")
@@ -30,15 +31,23 @@ class ServerPool:
     Attributes:
         server: its configuration; replaced by a reload.
         waiting: acquirers in the order they came; sessions look here when a statement ends.
+        hop: what comes behind is the next hop of a chain: no connection serves two sessions. ``tracks``: see
+            ``ServerConnection``.
         epoch, incarnation, wait_timeout, init_connect: of the cluster's view, kept by ``pool.pools``.
+        generation: grows when a new login may begin with something else than before; likewise.
+        begins_with: what is known of that from the view.
     """
 
     def __init__(self, server: Server, limits: Limits, tls: ssl.SSLContext | None, tasks: Tasks) -> None:
         self.server = server
         self.limits = limits
         self.tls = tls
+        self.hop = False
+        self.tracks = True
         self.epoch = 0
         self.incarnation = 0
+        self.generation = 0
+        self.begins_with: tuple[object, ...] = ()
         self.wait_timeout = 28800.0  # seconds, the servers' default until the monitor has asked
         self.init_connect = False
         self.waiting: deque[asyncio.Future[None]] = deque()
@@ -135,7 +144,7 @@ class ServerPool:
                     return None
         if connection is None:
             return await self._open(identity)
-        if connection.identity == identity:
+        if connection.identity == identity and connection.generation == self.generation:
             return connection
         return await self._reset(connection, identity)
 
@@ -156,8 +165,10 @@ class ServerPool:
         return None if other is None else self._idle.pop(other)
 
     def _victim(self) -> ServerConnection | None:
-        """The lent connection that has been idle longest and that its session has no reason to keep."""
-        return min((c for c in self._lent if c.is_free()), key=lambda c: c.last_used, default=None)
+        """The lent connection that has been idle longest and that its session has no reason to keep; one whose
+        LASTVAL() would be lost only if there is no other."""
+        free = (c for c in self._lent if c.is_free())
+        return min(free, key=lambda c: (c.sequences is not None, c.last_used), default=None)
 
     async def _take_away(self, victim: ServerConnection, identity: Identity) -> ServerConnection | None:
         if not await self._part(victim):
@@ -206,6 +217,7 @@ class ServerPool:
             connection.close()  # no reset runs it again: only a new login is as good as new
             return None
         self._resetting += 1
+        connection.generation = self.generation
         try:
             async with asyncio.timeout(self.limits.connect_timeout):
                 await connection.reset(identity)
@@ -232,6 +244,7 @@ class ServerPool:
         """
         loop = asyncio.get_running_loop()
         connection = ServerConnection(self.server, self.epoch, self.incarnation)
+        connection.generation = self.generation
         packets = connection.consumer = Packets(connection)
         connection.on_gone = self._gone
         connection.waiting = self.waiting
@@ -246,7 +259,11 @@ class ServerPool:
                     await loop.create_connection(lambda: connection, address.host, address.port)
                 greeting, capabilities, _ = await login(packets, identity, self.server, self.tls)
                 connection.logged_in(greeting, identity, capabilities, loop.time())
-                await connection.track()
+                connection.tracks = self.tracks
+                if self.hop:
+                    connection.keep = Keep.HOP
+                if self.tracks:
+                    await connection.track()
         except (OSError, ProxyError, TimeoutError) as error:
             self._discard(connection)
             fault = fault_of(error)
@@ -277,6 +294,9 @@ class ServerPool:
             return self.wake()
         del self._lent[connection]
         if connection.closed:
+            return self.wake()
+        if self.hop and not connection.running:
+            connection.close()
             return self.wake()
         if connection.running or (connection.consumer is not None and connection.pinging is None):
             connection.abort()  # in the middle of something

@@ -11,11 +11,13 @@ import ssl
 from collections.abc import Callable, Mapping
 
 from mysqlproxy.cluster.view import ClusterView
-from mysqlproxy.config.schema import Config, Limits, Server
+from mysqlproxy.config.chain import is_hop
+from mysqlproxy.config.schema import ChainRole, Config, Limits, Server
 from mysqlproxy.errors import ProxyError, ServerFault
 from mysqlproxy.net.tasks import Tasks
 from mysqlproxy.net.tls import client_context
 from mysqlproxy.pool.connection import ServerConnection
+from mysqlproxy.pool.keep import Keep
 from mysqlproxy.pool.login import Identity
 from mysqlproxy.pool.pool import ServerPool
 
@@ -25,11 +27,14 @@ _LAST_KILLS = 2.0  # seconds for them when the daemon ends
 _KILLS_AT_ONCE = 16  # beyond max_connections: a full server must still be able to lose a statement
 
 
-def server_tls(server: Server) -> ssl.SSLContext | None:
-    """The TLS context of a server's configuration, None when it is off."""
+def server_tls(server: Server, *, hop: bool = False) -> ssl.SSLContext | None:
+    """The TLS context of a server's configuration, None when it is off; the next hop of a chain has TLS 1.3."""
     if server.tls == "off":
         return None
-    return client_context(server.tls, server.tls_ca, server.tls_certificate, server.tls_key)
+    context = client_context(server.tls, server.tls_ca, server.tls_certificate, server.tls_key)
+    if hop:
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
 
 
 class Pools:
@@ -66,7 +71,9 @@ class Pools:
     def configure(self, config: Config) -> None:
         """Servers come, change and go; a changed address or TLS setting starts a pool anew."""
         wanted = {server.name: server for server in config.servers}
-        contexts = {server.name: server_tls(server) for server in config.servers}
+        hop = is_hop(config)
+        tracks = config.chain is None or config.chain.role is not ChainRole.TRUSTED_HOST
+        contexts = {server.name: server_tls(server, hop=hop) for server in config.servers}
         for name, server in wanted.items():
             old = self._pools.get(name)
             if old is not None and _same_place(old.server, server):
@@ -74,7 +81,8 @@ class Pools:
                 continue
             if old is not None:
                 self._retire(old)
-            self._pools[name] = self._make(server, config.limits, contexts[name])
+            self._pools[name] = pool = self._make(server, config.limits, contexts[name])
+            pool.hop, pool.tracks = hop, tracks
             self.in_use.setdefault(name, 0)
         for name in [name for name in self._pools if name not in wanted]:
             self._retire(
@@ -101,6 +109,10 @@ class Pools:
             pool.epoch = view.epoch
             pool.wait_timeout = server.wait_timeout
             pool.init_connect = server.init_connect
+            begins_with = (server.sql_mode, server.isolation, server.autocommit, server.init_connect)
+            if pool.begins_with != begins_with:
+                pool.begins_with = begins_with
+                pool.generation += 1
             if server.up and pool.incarnation != server.incarnation:
                 if pool.incarnation:
                     pool.abort_all()
@@ -109,6 +121,11 @@ class Pools:
                 pool.abort_all()
             if server.maintenance:
                 pool.drain()
+
+    def outdate(self) -> None:
+        """A new login may begin with something else from now on: no idle connection is good as it is."""
+        for pool in self._pools.values():
+            pool.generation += 1
 
     def counts(self) -> dict[tuple[str, str], int]:
         """(server, state) -> connections; the states are used, idle, connecting, resetting."""
@@ -141,7 +158,8 @@ class Pools:
         self, connection: ServerConnection, then_drop: bool, before: asyncio.Task[None] | None
     ) -> None:
         try:
-            if connection.identity is not None:
+            # Behind a hop it is the next one's: who is dropped there has its statement killed there.
+            if connection.identity is not None and not connection.keep & Keep.HOP:
                 await self._kill_query(connection.identity, connection)
         except (ProxyError, TimeoutError) as error:
             log.warning("server %s: a statement could not be killed: %s", connection.name, error)

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from mysqlproxy.errors import ServerFault
 from mysqlproxy.protocol import ed25519, parsec
+from mysqlproxy.protocol.assertion import PLUGIN
 from mysqlproxy.protocol.credentials import ServerCredential
 
 NATIVE = "mysql_native_password"
@@ -61,6 +62,9 @@ class ServerAuth:
         Never fails: a method that cannot be done is answered by another one (``plugin`` tells which), and the
         server switches to the account's own.
         """
+        if self._credential.prove is not None:
+            self.plugin = PLUGIN  # the next hop asks first
+            return b""
         for candidate in (plugin, NATIVE, SHA2):
             if candidate == CLEAR:
                 continue  # only for an account that really has it

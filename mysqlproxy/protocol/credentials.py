@@ -7,6 +7,7 @@ name only.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 
@@ -20,9 +21,11 @@ class ServerCredential:
         sha1: SHA1(password), 20 bytes: good for mysql_native_password only. A native login proves it to us.
         sha256: SHA256(password), 32 bytes: good for caching_sha2_password while the server has the account in
             its cache. A fast-path login proves it to us.
+        prove: the "server" is the next hop of a chain: gives the assertion for its nonce.
     """
 
     user: str
     password: str | None = field(default=None, repr=False)
     sha1: bytes | None = field(default=None, repr=False)
     sha256: bytes | None = field(default=None, repr=False)
+    prove: Callable[[bytes], Awaitable[bytes]] | None = field(default=None, repr=False)

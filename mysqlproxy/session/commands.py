@@ -80,8 +80,15 @@ def _kills_here(session: Session, verdict: Verdict) -> bool:
     """Begin a KILL of one of our ids; False when the statement is none."""
     if verdict.kill is None or verdict.kill.id is None or verdict.kill.id < 1 << 31:
         return False
+    if _has_next_hop(session):
+        return False  # the proxy knows its sessions by the same ids, those of other gatekeepers, too
     kill.begin(session, verdict.kill.target, verdict.kill.id)
     return True
+
+
+def _has_next_hop(session: Session) -> bool:
+    chain = session.services.chain
+    return chain is not None and bool(chain.next_hop)
 
 
 def _start(session: Session, request: Request) -> None:
@@ -120,8 +127,7 @@ def _set_option(session: Session, raw: bytes) -> None:
     option = int.from_bytes(raw[HEADER + 1 :], "little")
     if option not in (MULTI_STATEMENTS_ON, MULTI_STATEMENTS_OFF):
         raise _UNKNOWN
-    session.state.option = option
-    session.state.version += 1  # every connection is told when it is used next
+    session.state.set_option(option)  # every connection is told when it is used next
     session.reply_eof()
 
 
@@ -146,11 +152,18 @@ def _process_kill(session: Session, raw: bytes) -> None:
 
 
 def _kill(session: Session, request: Request) -> None:
+    if _has_next_hop(session):
+        session.start(request)
+        return
     kill.begin(session, KillTarget.CONNECTION, int.from_bytes(request.raw[HEADER + 1 :], "little"))
 
 
 def _reset_connection(session: Session, raw: bytes) -> None:
     lifecycle.forget_state(session, session.login_schema)
+    if _has_next_hop(session):
+        session.busy = True
+        session.run(lifecycle.restart(session), "reset")
+        return
     session.reply_ok()
 
 

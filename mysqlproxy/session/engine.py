@@ -23,7 +23,7 @@ from mysqlproxy.gatekeeper.accounts import Account
 from mysqlproxy.gatekeeper.admission import Ticket
 from mysqlproxy.metrics.counters import StatementCell
 from mysqlproxy.pool.connection import ServerConnection
-from mysqlproxy.pool.keep import IRREPLACEABLE
+from mysqlproxy.pool.keep import IRREPLACEABLE, Keep
 from mysqlproxy.pool.login import Identity
 from mysqlproxy.protocol.capabilities import DEPRECATE_EOF, STATUS_AUTOCOMMIT
 from mysqlproxy.protocol.commands import Command
@@ -36,7 +36,7 @@ from mysqlproxy.session import commands, faults, freshness, lifecycle, settle, t
 from mysqlproxy.session.admit import Admitted
 from mysqlproxy.session.client import Client
 from mysqlproxy.session.context import isolation, set_last, sql_context
-from mysqlproxy.session.login import LoginPackets
+from mysqlproxy.session.login import Dialogue, LoginPackets
 from mysqlproxy.session.position import Position
 from mysqlproxy.session.prepared import PreparedStatements
 from mysqlproxy.session.record import record
@@ -125,6 +125,12 @@ class Session:
         self.task: asyncio.Task[None] | None = None
         self.run(lifecycle.log_in(self), "login")
 
+    async def introduce(
+        self, packets: LoginPackets, dialogue: Dialogue, request: lifecycle.Request, *, fresh: bool
+    ) -> None:
+        """The part of a login in which it turns out who it is. ``fresh``: COM_CHANGE_USER."""
+        await lifecycle.introduce(self, packets, dialogue, request, fresh=fresh)
+
     # --- the client -------------------------------------------------------------------------------------------
 
     def packet(self, raw: bytes) -> None:
@@ -199,6 +205,8 @@ class Session:
         """
         request.check_interrupted()
         services = self.services
+        if request.verdict.needs is Needs.LAST_INSERT:
+            faults.check_last_value(self, request)
         bound = request.pinned or self.stay.server
         if bound and faults.is_bound(self, bound) and (request.pinned or bound not in services.view.by_name):
             self.why = Why.KEPT
@@ -234,6 +242,8 @@ class Session:
             while found.pinging is not None:
                 await found.claim(asyncio.wait([found.pinging]))
             found = faults.still_valid(self, found)
+        if found is not None and found.restart:
+            await found.claim(found.reset(self.identity))
         if found is None:
             found = await self.services.pools[name].acquire(self, self.identity)
             found.epoch = self.services.view.epoch
@@ -361,7 +371,7 @@ class Session:
 
     def must_stay(self) -> bool:
         """Whether something of this session would be lost if it ended now."""
-        return any(connection.keep & IRREPLACEABLE for connection in self.held.values())
+        return any(connection.keep & IRREPLACEABLE & ~Keep.HOP for connection in self.held.values())
 
     def run(self, work: Coroutine[object, object, None], what: str) -> None:
         """The session's one task."""

@@ -21,6 +21,7 @@ from mysqlproxy.protocol.packets import build_err
 from mysqlproxy.routing.route import only_session_state
 from mysqlproxy.session import lifecycle, settle
 from mysqlproxy.session.request import Request
+from mysqlproxy.sql import sequences
 from mysqlproxy.sql.verdict import Effect, Kind
 
 if TYPE_CHECKING:
@@ -174,6 +175,25 @@ def check_last_statement(session: Session, request: Request) -> None:
         raise ClientFault(
             "ROW_COUNT() and FOUND_ROWS() of the last statement are not known any more: another session needed the "
             "connection; ask for them in a transaction, or in the text of the statement itself"
+        )
+
+
+def check_last_value(session: Session, request: Request) -> None:
+    """LASTVAL() cannot be given to another connection, and keeps none: who draws from sequences rarely asks for it.
+
+    Raises:
+        ClientFault: it went with its connection.
+    """
+    if not session.state.sequences_lost or request.code == Command.STMT_PREPARE:
+        return
+    asked = sequences.asked(request.verdict.digest, session.context.schema)
+    view = session.services.view
+    held = None if view.manager is None else session.held.get(view.manager.name)
+    known = (None if held is None else held.sequences) or frozenset()
+    if asked is not None and (not asked or not asked <= known):
+        raise ClientFault(
+            "LASTVAL() is not known any more: another session needed the connection; ask for it in the transaction "
+            "of NEXTVAL()"
         )
 
 

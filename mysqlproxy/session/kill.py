@@ -2,7 +2,7 @@
 
 An id below 2^31 is a thread of a server and none of our business: the statement goes to the manager as it is. Within
 one account anybody may kill, as on a server; for another account's client the server decides, asked with the killer's
-own identity.
+own identity. Where the victim has no connection, one is made for that, logged in as the victim.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mysqlproxy.sql.verdict import KillTarget
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
 
+_NOT_OWNER = 1095  # ER_KILL_DENIED_ERROR
 # ER_CONNECTION_KILLED: what the victim of KILL CONNECTION is told when it waits for an answer.
 _KILLED = ClientFault("Connection was killed", errno=1927, sqlstate="70100")
 
@@ -73,17 +74,28 @@ async def _ask_server(session: Session, victim: Session, number: int) -> None:
     """Let a server say whether this account may kill that one's statement, by doing it.
 
     Raises:
-        PolicyDenied: 1095/HY000, when no server holds anything of the victim that could be asked for.
-        ServerFault: the server's refusal.
+        PolicyDenied: 1095/HY000, with the number that the client knows.
+        ServerFault: the server's refusal, or none can be asked.
     """
+    services = session.services
     connection = victim.active or next(iter(victim.held.values()), None)
-    denied = PolicyDenied(f"You are not owner of thread {number}", errno=1095, sqlstate="HY000")
-    if connection is None:
-        raise denied
+    stand_in = None
     try:
-        await session.services.pools.kill_as(session.identity, connection)
+        if connection is None:
+            server = services.view.manager or next(iter(services.view.readers), None)
+            connection = stand_in = await services.pools["" if server is None else server.name].connect(
+                victim.identity
+            )
+        await services.pools.kill_as(session.identity, connection)
     except ServerFault as error:
-        raise denied if error.errno == denied.errno else error from None  # with the number the client knows
+        if error.errno == _NOT_OWNER:
+            raise PolicyDenied(
+                f"You are not owner of thread {number}", errno=_NOT_OWNER, sqlstate="HY000"
+            ) from None
+        raise
+    finally:
+        if stand_in is not None:
+            stand_in.close()
 
 
 def end_victim(victim: Session) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from mysqlproxy.cluster.hop import PROBE, described
 from mysqlproxy.errors import (
     AccessDenied,
     ClientFault,
@@ -19,22 +20,39 @@ from mysqlproxy.errors import (
     ServerFault,
     TooManyConnections,
 )
-from mysqlproxy.gatekeeper.login import Accept, LoginDialogue, default_plugin, new_nonce
+from mysqlproxy.gatekeeper.chain import Chain
+from mysqlproxy.gatekeeper.login import Accept, default_plugin, new_nonce
 from mysqlproxy.pool.connection import ServerConnection
+from mysqlproxy.pool.keep import Keep
 from mysqlproxy.pool.login import Identity
+from mysqlproxy.protocol.assertion import Assertion
 from mysqlproxy.protocol.capabilities import SESSION_TRACK, STATUS_AUTOCOMMIT
+from mysqlproxy.protocol.credentials import ServerCredential
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.handshake import ChangeUser, HandshakeResponse, parse_change_user
 from mysqlproxy.protocol.packets import Ok, build_err, build_ok
 from mysqlproxy.routing.route import Stay
 from mysqlproxy.session import settle
-from mysqlproxy.session.login import LoginPackets, authenticate, channel_of, greet, some_server, too_late
+from mysqlproxy.session.login import (
+    Dialogue,
+    LoginPackets,
+    authenticate,
+    channel_of,
+    dialogue_for,
+    greet,
+    next_is_down,
+    some_server,
+    too_late,
+)
+from mysqlproxy.session.services import FIRST_ID, LAST_ID
 from mysqlproxy.session.trackers import Trackers
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
 
 log = logging.getLogger("mysqlproxy.login")
+
+Request = HandshakeResponse | ChangeUser
 
 SHUTDOWN = ServerFault("Server shutdown in progress", errno=1053, sqlstate="08S01")
 _REASONS = {1129: "host_blocked", 1130: "host_not_allowed"}
@@ -60,8 +78,10 @@ async def log_in(session: Session) -> None:
             await asyncio.sleep(services.failures.wait(peer, session.loop.time()))
             response, session.capabilities, dialogue = await greet(packets, services, session.id)
             session.charset = response.charset
-            accepted = await authenticate(packets, services, dialogue, response, fresh=False)
-            await _enter(session, accepted, response)
+            if response.plugin == PROBE and services.chain is not None and services.chain.has_hops_before:
+                _answer_probe(session, packets)
+                return
+            await session.introduce(packets, dialogue, response, fresh=False)
     except TimeoutError:
         _fail(session, too_late(services), "error")
     except AccessDenied as error:
@@ -79,6 +99,56 @@ async def log_in(session: Session) -> None:
         _welcome(session, packets)
 
 
+def _answer_probe(session: Session, packets: LoginPackets) -> None:
+    """The hop before asks in place of a login whether this one is of use.
+
+    Raises:
+        AccessDenied: it has no certificate of a hop.
+        ServerFault: this one is no use, as what comes behind it is down.
+    """
+    services = session.services
+    chain = services.chain
+    if chain is None or not chain.admits(channel_of(session.client).certificate):
+        raise AccessDenied("Access denied", reason="a certificate of none that may connect")
+    if chain.next_hop and services.view.manager is None:
+        raise next_is_down(services)
+    packets.write(build_ok(Ok(info=described(services.view, services.boot)), session.capabilities))
+    close(session)
+
+
+async def introduce(
+    session: Session, packets: LoginPackets, dialogue: Dialogue, request: Request, *, fresh: bool
+) -> None:
+    """Who it is, and whether it may come in."""
+    accepted = await authenticate(
+        packets, session.services, dialogue, request, fresh, lambda asserted: take_over(session, asserted)
+    )
+    if not fresh:
+        await _enter(session, accepted, request)
+        return
+    forget_state(session)
+    session.tickets.pop().release()
+    session.charset = request.charset or session.charset
+    await _enter(session, accepted, request)
+
+
+def take_over(session: Session, asserted: Assertion) -> None:
+    """A gatekeeper says for whom it connects: the session is known by the id and the address of that client.
+
+    Raises:
+        ServerFault: another session has this id.
+    """
+    services, number = session.services, asserted.session
+    if number != session.id:
+        if number in services.sessions or not FIRST_ID <= number <= LAST_ID:
+            raise ServerFault("The session's id is in use; connect again")
+        services.newcomers.gone(session.id)
+        del services.sessions[session.id]
+        services.sessions[number] = session
+        session.id = number
+    session.client.peer = asserted.peer
+
+
 def _make_room(session: Session) -> None:
     """There are too many that have not logged in, and this one is the first to go."""
     session.services.counters.denied("too_many_unauthenticated")
@@ -90,7 +160,8 @@ def _fail(session: Session, error: ProxyError, result: str, reason: str = "") ->
     assert packets is not None
     session.services.counters.login(result)
     peer = session.client.peer
-    if isinstance(error, AccessDenied | ClientFault) and error.errno not in _NO_FAILURES:
+    hops = session.services.chain is not None and session.services.chain.has_hops_before
+    if isinstance(error, AccessDenied | ClientFault) and error.errno not in _NO_FAILURES and not hops:
         session.services.failures.note(peer, session.loop.time())
     log.warning(
         "login %s from %s: %s",
@@ -118,8 +189,14 @@ async def _enter(session: Session, accepted: Accept, request: HandshakeResponse 
     session.consistency = account.read_consistency
     session.offload.setting = account.autocommit_reads
     session.cells = {}
+    chain = services.chain
     session.identity = Identity(
-        accepted.credential, session.capabilities, session.charset, _attributes(session, request.attributes)
+        accepted.credential
+        if chain is None or not chain.next_hop
+        else _asserting(session, account.name, chain),
+        session.capabilities,
+        session.charset,
+        _attributes(session, request.attributes),
     )
     await some_server(services)
     session.offload.begin(services.view.isolation)
@@ -131,6 +208,9 @@ async def _enter(session: Session, accepted: Accept, request: HandshakeResponse 
     if request.schema:
         session.state.schema = request.schema
         session.state.version += 1
+    if chain is not None and chain.next_hop:
+        await _connect_next_hop(session, chain)
+    elif request.schema:
         await _check_schema(session)
         session.context_changed()
     elif (manager := services.view.manager) is not None and (manager.init_connect or not manager.autocommit):
@@ -138,6 +218,31 @@ async def _enter(session: Session, accepted: Accept, request: HandshakeResponse 
         with contextlib.suppress(ProxyError):
             await session.connection(manager)
     session.stay.manager_reads = settle.manager_reads(session)
+
+
+def _asserting(session: Session, account: str, chain: Chain) -> ServerCredential:
+    async def prove(nonce: bytes) -> bytes:
+        return chain.sign(account, session.client.peer, session.id, nonce)
+
+    return ServerCredential(account, prove=prove)
+
+
+async def _connect_next_hop(session: Session, chain: Chain) -> None:
+    """The one connection of this session, which it keeps: the proxy has a session of its own behind it.
+
+    Raises:
+        ServerFault: with the proxy's own number when it refuses.
+    """
+    manager = session.services.view.manager
+    if manager is None:
+        raise next_is_down(session.services)
+    try:
+        await session.connection(manager)
+    except ServerFault as error:
+        if isinstance(error.__cause__, OSError | TimeoutError):
+            raise next_is_down(session.services) from error
+        raise
+    session.context_changed()
 
 
 async def _check_schema(session: Session) -> None:
@@ -193,14 +298,10 @@ def change_user(session: Session, raw_payload: bytes) -> None:
 async def _change_user(session: Session, request: ChangeUser, packets: LoginPackets) -> None:
     services = session.services
     plugin = default_plugin(services.accounts, services.view.mariadb)
-    dialogue = LoginDialogue(services.accounts, new_nonce(), plugin, channel_of(session.client))
+    dialogue = dialogue_for(services, session.client, new_nonce(), plugin)
     try:
         async with asyncio.timeout(services.config.limits.login_timeout):
-            accepted = await authenticate(packets, services, dialogue, request, fresh=True)
-            forget_state(session)
-            session.tickets.pop().release()
-            session.charset = request.charset or session.charset
-            await _enter(session, accepted, request)
+            await session.introduce(packets, dialogue, request, fresh=True)
     except TimeoutError:
         _fail(session, too_late(services), "error")
     except AccessDenied as error:
@@ -235,9 +336,28 @@ def forget_state(session: Session, schema: bytes | None = None) -> None:
     session.context_changed()
 
 
+async def restart(session: Session) -> None:
+    """COM_RESET_CONNECTION where the next hop keeps the state: told at once, so that locks end."""
+    try:
+        for connection in list(session.held.values()):
+            async with asyncio.timeout(session.services.config.limits.connect_timeout):
+                await connection.reset(session.identity)
+    except (ProxyError, TimeoutError) as error:
+        log.warning("a reset failed: %s", error, extra={"session": session.id})
+        close(session)
+        return
+    session.task = None
+    session.reply_ok()
+
+
 def release_all(session: Session) -> None:
+    """All connections go back; but a hop's stays, to be reset before its next use, until the session's end."""
     held, session.held = session.held, {}
     for connection in held.values():
+        if connection.keep & Keep.HOP and not session.gone and not connection.closed:
+            connection.restart = True
+            session.held[connection.name] = connection
+            continue
         pool = session.services.pools.get(connection.name)
         if pool is not None and not connection.closed:
             pool.release(connection)

@@ -10,8 +10,10 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
+from typing import Protocol
 
 from mysqlproxy.errors import AccessDenied, ClientFault, ProxyError, ServerFault
+from mysqlproxy.gatekeeper.chain import AssertionDialogue
 from mysqlproxy.gatekeeper.login import (
     FAST_AUTH_OK,
     Accept,
@@ -27,6 +29,7 @@ from mysqlproxy.gatekeeper.login import (
     new_nonce,
 )
 from mysqlproxy.net.tls import TlsTransport
+from mysqlproxy.protocol.assertion import Assertion
 from mysqlproxy.protocol.capabilities import SSL, STATUS_AUTOCOMMIT, negotiate, offer
 from mysqlproxy.protocol.framing import frame, payload_of
 from mysqlproxy.protocol.handshake import (
@@ -48,6 +51,13 @@ UTF8MB4_GENERAL_CI = 45
 _MAX_STEPS = 6
 _DENIAL = 0.02  # seconds from a client's last word to its denial: longer than any check but a queue takes
 _LOCKED = {3118: 4151}  # ER_ACCOUNT_HAS_BEEN_LOCKED of MySQL and of MariaDB
+
+
+class Dialogue(Protocol):
+    """The steps of one login: ``gatekeeper.login.LoginDialogue``, ``gatekeeper.chain.AssertionDialogue``."""
+
+    def start(self, user: bytes, plugin: str, auth: bytes, *, fresh: bool = False) -> Step: ...
+    def answer(self, data: bytes) -> Step: ...
 
 
 class LoginPackets:
@@ -98,7 +108,7 @@ class LoginPackets:
 
 async def greet(
     packets: LoginPackets, services: Services, connection_id: int
-) -> tuple[HandshakeResponse, int, LoginDialogue]:
+) -> tuple[HandshakeResponse, int, Dialogue]:
     """Greeting, TLS when asked for, and the client's answer.
 
     Returns:
@@ -134,16 +144,26 @@ async def greet(
         payload = await packets.read()
     response = parse_handshake_response(payload)
     capabilities = negotiate(offered, response.capabilities) & ~SSL
+    config = services.config
+    hops = services.chain is not None and services.chain.has_hops_before
     if (
-        services.config.tls is not None
-        and services.config.tls.required
+        config.tls is not None
+        and (config.tls.required or hops)
         and not client.encrypted
-        and client.peer
+        and (client.peer or hops)
     ):
         raise AccessDenied(
             "Connections using insecure transport are prohibited; use TLS", reason="TLS is required"
         )
-    return response, capabilities, LoginDialogue(services.accounts, nonce, plugin, channel_of(client))
+    return response, capabilities, dialogue_for(services, client, nonce, plugin)
+
+
+def dialogue_for(services: Services, client: Client, nonce: bytes, plugin: str) -> Dialogue:
+    """How this client's login goes on: with proofs, or behind a gatekeeper with an assertion."""
+    channel = channel_of(client)
+    if services.chain is not None and services.chain.has_hops_before:
+        return AssertionDialogue(services.accounts, services.chain, channel)
+    return LoginDialogue(services.accounts, nonce, plugin, channel)
 
 
 def channel_of(client: Client) -> Channel:
@@ -178,11 +198,15 @@ async def start_tls(client: Client, services: Services) -> None:
 async def authenticate(
     packets: LoginPackets,
     services: Services,
-    dialogue: LoginDialogue,
+    dialogue: Dialogue,
     request: HandshakeResponse | ChangeUser,
     fresh: bool,
+    known: Callable[[Assertion], None] = lambda _: None,
 ) -> Accept:
     """Steps until somebody is known.
+
+    Args:
+        known: told what a gatekeeper says of who it is, also when that does not let it in.
 
     Raises:
         AccessDenied: 1045/28000, the same for every reason; the log has the reason. Another number only for who has
@@ -195,6 +219,8 @@ async def authenticate(
         if isinstance(step, Costly):
             async with services.costly_logins:
                 step = await asyncio.to_thread(step.run)
+        if isinstance(step, Accept | Deny) and step.asserted is not None:
+            known(step.asserted)
         match step:
             case Accept():
                 if step.fast_path:
@@ -226,22 +252,40 @@ def _error(
         return AccessDenied(deny.message, reason=deny.reason, errno=errno, sqlstate="HY000")
     name = request.user[:80].decode("utf-8", "replace")
     host = "localhost" if client.peer is None else str(client.peer)
-    password = "YES" if request.auth else "NO"
+    password = "YES" if request.auth or deny.asserted is not None else "NO"
     return AccessDenied(
         f"Access denied for user '{name}'@'{host}' (using password: {password})", reason=deny.reason
     )
 
 
 async def view_known(services: Services) -> None:
-    """Wait until some server has been seen; the login's deadline bounds it. Its greeting is the cluster's."""
+    """Wait until some server has been seen; the login's deadline bounds it. Its greeting is the cluster's.
+
+    Raises:
+        ServerFault: at a hop of a chain: the one before takes this one for down, and its clients need not wait.
+    """
+    if services.chain is not None and services.chain.has_hops_before and not services.view.version:
+        raise next_is_down(services)
     while not (services.view.version and services.accounts_read):
         await services.view_changed.wait()
 
 
 async def some_server(services: Services) -> None:
-    """Wait until a statement could be answered at all; the login's deadline bounds it."""
+    """Wait until a statement could be answered at all; the login's deadline bounds it.
+
+    Raises:
+        ServerFault: the next hop of a chain is down.
+    """
+    if services.chain is not None and services.chain.next_hop and services.view.manager is None:
+        raise next_is_down(services)
     while services.view.manager is None and not services.view.readers:
         await services.view_changed.wait()
+
+
+def next_is_down(services: Services) -> ServerFault:
+    """What clients and hops are told when the next hop, or what is behind it, is known to be no use."""
+    what = services.chain.next_hop if services.chain is not None else ""
+    return ServerFault(f"The {what or 'cluster'} cannot be reached; try again later")
 
 
 def too_late(services: Services) -> ProxyError:

@@ -9,14 +9,16 @@ import asyncio
 import logging
 import ssl
 from dataclasses import dataclass, field
+from secrets import randbelow
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from mysqlproxy.cluster.catalog_reader import CatalogReader
 from mysqlproxy.cluster.view import ClusterView, is_within
-from mysqlproxy.config.schema import Config
+from mysqlproxy.config.schema import ChainRole, Config
 from mysqlproxy.gatekeeper.accounts import Accounts
 from mysqlproxy.gatekeeper.admission import Admission
+from mysqlproxy.gatekeeper.chain import Chain
 from mysqlproxy.gatekeeper.failures import Failures
 from mysqlproxy.gatekeeper.newcomers import Newcomers
 from mysqlproxy.gatekeeper.rules.firewall import Firewall
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mysqlproxy.session")
 
 FIRST_ID = 1 << 31  # below are the servers' own thread ids
-_LAST_ID = (1 << 32) - 1
+LAST_ID = (1 << 32) - 1
 COSTLY_LOGINS = 4  # at a time; others wait their turn within login_timeout
 
 
@@ -51,6 +53,8 @@ class Services:
         accounts_read: the accounts are known, as far as they can be; False until the servers were asked for theirs.
         emptied: set whenever the last session ends.
         costly_logins: taken by logins that cost milliseconds, and by those that fail.
+        chain: its place in a chain of daemons, None for one that stands alone.
+        boot: another number for each process.
         draining: the daemon is going down: sessions end as soon as they may.
     """
 
@@ -69,6 +73,8 @@ class Services:
     manager_position: ManagerPosition
     position: Position = field(default_factory=Position)
     firewall: Firewall = field(default_factory=Firewall)
+    chain: Chain | None = None
+    boot: int = field(default_factory=lambda: randbelow(1 << 62))
     strangers: frozenset[str] = frozenset()
     began_anew: float = 0.0
     tls: ssl.SSLContext | None = None
@@ -104,8 +110,13 @@ class Services:
             position.void(now)
 
     def next_id(self) -> int:
-        """A connection id that no session has; they wrap around at 2^32."""
+        """A connection id that no session has; they wrap around at 2^32.
+
+        A gatekeeper's are drawn: the proxy takes them over, from all its gatekeepers.
+        """
         while True:
-            self.last_id = FIRST_ID if self.last_id >= _LAST_ID else self.last_id + 1
+            if self.chain is not None and self.chain.role is ChainRole.GATEKEEPER:
+                self.last_id = FIRST_ID + randbelow(FIRST_ID)
+            self.last_id = FIRST_ID if self.last_id >= LAST_ID else self.last_id + 1
             if self.last_id not in self.sessions:
                 return self.last_id

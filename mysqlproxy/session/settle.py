@@ -29,6 +29,7 @@ from mysqlproxy.protocol.tracking import is_statement_id, parse_session_state
 from mysqlproxy.routing.route import Why
 from mysqlproxy.session import freshness
 from mysqlproxy.session.request import Request
+from mysqlproxy.sql import sequences
 from mysqlproxy.sql.definition import names_defined
 from mysqlproxy.sql.leading import UNKNOWN_WORD
 from mysqlproxy.sql.verdict import Effect, Kind, Verdict
@@ -43,7 +44,7 @@ _KEEP_FOR: tuple[tuple[int, int], ...] = (
     (Effect.NAMED_LOCK, Keep.NAMED_LOCK),
     (Effect.PREPARED, Keep.PREPARED),
     (Effect.ONE_TRANSACTION, Keep.ONE_TRANSACTION),
-    (Effect.UNTRACKED | Effect.ROLE, Keep.UNTRACKED),
+    (Effect.UNTRACKED, Keep.UNTRACKED),
     (Effect.FOUND_ROWS, Keep.FOUND_ROWS),
 )
 _OF_THE_MOMENT = Keep.TRANSACTION | Keep.AUTOCOMMIT_OFF | OF_LAST_STATEMENT
@@ -62,7 +63,17 @@ _NOTHING = Verdict(Kind.OTHER, ("executes nothing",))
 # The server knows no such statement either: a word was mistyped. (ER_PARSE_ERROR, ER_SYNTAX_ERROR; other statements
 # can end with these numbers when a text that they execute is wrong, and SIGNAL with any.)
 _NOT_PARSED = frozenset((1064, 1149))
-_PLAIN = Effect.DDL | Effect.INSERT | Effect.SCHEMA | Effect.VARIABLES | Effect.TRANSACTION
+_LOGINS = Effect.LOGINS | Effect.UNTRACKED  # what is not understood may hold a SET GLOBAL
+_PLAIN = (
+    Effect.DDL
+    | Effect.INSERT
+    | Effect.SEQUENCE
+    | Effect.SCHEMA
+    | Effect.VARIABLES
+    | Effect.TRANSACTION
+    | Effect.ROLE
+    | Effect.LOGINS
+)
 
 # What the trackers leave out of SET NAMES x COLLATE y: MariaDB's the collation, both servers' that the results have
 # it, too, which clients see in column definitions. In any other position a COLLATE cannot be told.
@@ -70,6 +81,9 @@ _COLLATE = re.compile(rb"\bcollate\b", re.IGNORECASE)
 _SET_NAMES = re.compile(
     rb"\s*set\s+names\s+['\"]?(\w+)['\"]?\s+collate\s+['\"]?(\w+)['\"]?\s*;?\s*\Z", re.IGNORECASE
 )
+_MAY_SET_ROLE = Effect.ROLE | Effect.UNTRACKED
+# No server reports roles. Names that every client character set writes alike, and nothing else behind them.
+_SET_ROLE = re.compile(rb"(?:\x00\x01)?\s*(set\s+role\s+[\w'\"`@%.,\s-]+);?\s*\Z", re.IGNORECASE)
 
 
 def settle(session: Session, connection: ServerConnection, request: Request) -> None:
@@ -97,7 +111,7 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         return
     connection.status = status
     session.status = session.relay.told(status) & _STANDING
-    if walker.session_state or verdict.effects & Effect.VARIABLES:
+    if walker.session_state or verdict.effects & (Effect.VARIABLES | Effect.ROLE):
         _learn_state(session, connection, request, verdict)
     _learn_position(session, connection, request, verdict, status)
     connection.keep = _keep(connection, verdict, walker, status)
@@ -105,8 +119,15 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         session.offload.settle(verdict, status, walker.errno)
     if verdict.effects & Effect.INSERT or walker.last_insert_id:
         connection.inserted = True
+    if verdict.effects & _MAY_SET_ROLE:
+        connection.role_set = True
+    if verdict.effects & Effect.SEQUENCE and not walker.errno:
+        drawn = sequences.drawn(verdict.digest, session.context.schema)
+        connection.sequences = drawn | (connection.sequences or frozenset())
     if verdict.effects & Effect.DDL:
         doubt(session, verdict, bool(walker.result_sets))
+    if verdict.effects & _LOGINS:
+        session.services.pools.outdate()
     if request.prepared is not None:
         _learn_prepared(session, connection, request, status)
     if session.state.uncarried:
@@ -144,6 +165,11 @@ def _learn_state(session: Session, connection: ServerConnection, request: Reques
             state.set_names(named[1].decode(), named[2].decode())
         else:
             state.uncarried = "a COLLATE that is not reported"
+    if verdict.effects & Effect.ROLE and not connection.walker.errno:
+        if (role := _SET_ROLE.match(text)) is not None:
+            state.set_role(role[1])
+        else:
+            state.uncarried = "a role"
     if state.version != before:
         # The connection it happened on has it already; the others follow when they are used.
         if connection.synced == before:
@@ -235,6 +261,8 @@ def forget_connection(session: Session, connection: ServerConnection) -> bool:
     if session.held.get(connection.name) is not connection:
         return False
     del session.held[connection.name]
+    if connection.inserted or connection.sequences is not None:
+        session.state.sequences_lost = True
     if session.stay.last_server == connection.name:
         session.stay.last_server = None
     return True

@@ -63,17 +63,22 @@ class SessionState:
         schema: default schema as bytes, or None.
         variables: system variable -> value as the tracker reported it, in the order of setting.
         names: charset and collation of the last SET NAMES ... COLLATE; what was set after it is in ``variables``.
-        option: the last COM_SET_OPTION's argument, or None.
+        option: the last COM_SET_OPTION's argument, or None; what has a version in ``optional`` lacks only that.
         version: grows with every change.
         uncarried: why connections can no longer be given the same state, "" while they can.
         last_insert_id: LAST_INSERT_ID() of a connection that was given up, or None.
+        sequences_lost: so was one that may have known last values of sequences.
+        role: the last SET ROLE as it was written, or None.
     """
 
     __slots__ = (
         "last_insert_id",
         "names",
         "option",
+        "optional",
+        "role",
         "schema",
+        "sequences_lost",
         "uncarried",
         "variables",
         "version",
@@ -84,9 +89,12 @@ class SessionState:
         self.variables: dict[str, str] = {}
         self.names: tuple[str, str] | None = None
         self.option: int | None = None
+        self.optional = range(0)
         self.version = 0
         self.uncarried = ""
         self.last_insert_id: int | None = None
+        self.sequences_lost = False
+        self.role: bytes | None = None
 
     def reset(self, schema: bytes | None) -> None:
         """COM_RESET_CONNECTION, COM_CHANGE_USER."""
@@ -96,7 +104,16 @@ class SessionState:
         self.option = None
         self.uncarried = ""
         self.last_insert_id = None
+        self.sequences_lost = False
+        self.role = None
         self.version += 1
+
+    def set_option(self, option: int) -> None:
+        """COM_SET_OPTION."""
+        first = self.optional.start if self.version == self.optional.stop else self.version
+        self.option = option
+        self.version += 1
+        self.optional = range(first, self.version)
 
     def learn(self, change: Change) -> str:
         """Take over one tracker report. Returns the GTIDs of a write if it told some, else ""."""
@@ -133,6 +150,11 @@ class SessionState:
         self.names = (charset, collation)
         for name in _NAMES:
             self.variables.pop(name, None)
+        self.version += 1
+
+    def set_role(self, statement: bytes) -> None:
+        """SET ROLE has happened."""
+        self.role = statement
         self.version += 1
 
     @property

@@ -1,4 +1,4 @@
-"""Make a server connection the session's: schema, variables, prepared statements.
+"""Make a server connection the session's: role, schema, variables, prepared statements.
 
 Called by the engine before a statement is sent. Runs the daemon's own statements, never between a client's statement
 and one that asks for its warnings or row count: those go back to the connection of the last statement, which has the
@@ -32,13 +32,20 @@ _BAD_SCHEMA = 1049  # ER_BAD_DB_ERROR
 
 
 async def bring_up_to_date(session: Session, connection: ServerConnection) -> None:
-    """Give a connection the session's schema and variables.
+    """Give a connection the session's role, schema and variables.
 
     Raises:
         ServerFault: with the server's number: it refused a part. A worker that does is barred for the session.
     """
     state = session.state
     version = state.version
+    if state.role is not None:  # first: it may be what lets the account into the schema
+        connection.role_set = True
+        try:
+            (await connection.query(state.role)).raise_error()
+        except ServerFault as error:
+            _bar(session, connection, error)
+            raise
     if state.schema is not None and state.schema != connection.schema:
         try:
             await connection.use(state.schema)
@@ -54,7 +61,8 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
                 raise  # not there yet: the manager knows
     try:
         leaves_nothing_open = session.offload.accepted and not connection.was_manager
-        if (assignments := state.assignments(autocommit=leaves_nothing_open)) is not None:
+        assignments = state.assignments(autocommit=leaves_nothing_open)
+        if assignments is not None and connection.synced not in state.optional:
             (await connection.query(assignments)).raise_error()
         await _set_autocommit(session, connection, leaves_nothing_open)
         if state.option is not None:
@@ -64,14 +72,18 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
             state.last_insert_id = None
             connection.inserted = True
     except ServerFault as error:
-        # A connection that broke or was interrupted refuses nothing: it may be had for the next read.
-        if not connection.was_manager and error.errno not in (
-            Interrupted.default_errno,
-            ServerFault.default_errno,
-        ):
-            session.barred |= {connection.name}
+        _bar(session, connection, error)
         raise
     connection.synced = version
+
+
+def _bar(session: Session, connection: ServerConnection, error: ServerFault) -> None:
+    """A worker refused a part of the state. One that broke or was interrupted may be had for the next read."""
+    if not connection.was_manager and error.errno not in (
+        Interrupted.default_errno,
+        ServerFault.default_errno,
+    ):
+        session.barred |= {connection.name}
 
 
 async def _set_autocommit(session: Session, connection: ServerConnection, assigned: bool) -> None:

@@ -31,7 +31,8 @@ class What(Enum):
 
     TABLE = "table"
     VIEW = "view"
-    OTHER = "other"  # a sequence, or what a newer server has
+    # A sequence, a table with columns that depend on the connection, or what a newer server has.
+    OTHER = "other"
     DOUBTFUL = "doubtful"  # may have been defined anew
 
 

@@ -18,6 +18,7 @@ UNKNOWN_WORD = "begins with no word that is known here"
 
 _ROUTINES = frozenset({"PROCEDURE", "FUNCTION", "TRIGGER", "EVENT", "PACKAGE"})
 _NAMES = frozenset({TokenKind.WORD, TokenKind.QUOTED})
+_ACCOUNTS = frozenset({"USER", "ROLE"})
 _MODIFIERS = frozenset({"LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "IGNORE", "INTO"})
 _ANYTHING = Effect.UNTRACKED | Effect.DDL | Effect.INSERT
 _MANAGER = Needs.MANAGER
@@ -65,6 +66,8 @@ def _ddl(tokens: Tokens, context: SqlContext) -> Finding:
     words = [token.upper for token in tokens[:5]]
     if verb == "CREATE" and "TEMPORARY" in words:
         finding.effects |= Effect.TEMPORARY_TABLE
+    if _ACCOUNTS.intersection(words):
+        finding.effects |= Effect.LOGINS
     if verb == "DROP" and "PREPARE" in words[:2]:
         return simple(Kind.OTHER, "drops a prepared statement", Effect.PREPARED)
     if not is_routine(tokens) and any(token.upper == "SELECT" for token in tokens):
@@ -144,7 +147,7 @@ def _unlock(tokens: Tokens, context: SqlContext) -> Finding:
 def _flush(tokens: Tokens, context: SqlContext) -> Finding:
     holds = any(token.upper in {"LOCK", "EXPORT"} for token in tokens)
     return simple(
-        Kind.WRITE, "FLUSH is written to the binary log", Effect.TABLE_LOCK if holds else Effect.NONE
+        Kind.WRITE, "FLUSH is written to the binary log", Effect.TABLE_LOCK if holds else Effect.LOGINS
     )
 
 
@@ -175,7 +178,7 @@ _Handler = Callable[[Tokens, SqlContext], Finding]
 _ends_transaction = _always(Kind.OTHER, "ends a transaction", Effect.TRANSACTION)
 _savepoint = _always(Kind.OTHER, "marks a place in a transaction", Effect.TRANSACTION)
 _maintains = _always(Kind.WRITE, "maintains tables and is written to the binary log")
-_grants = _always(Kind.WRITE, "changes accounts")
+_grants = _always(Kind.WRITE, "changes accounts", Effect.LOGINS)
 _administers = _always(Kind.OTHER, "administers one server", needs=_MANAGER)
 _installs = _always(Kind.WRITE, "installs software into the server", Effect.DDL)
 

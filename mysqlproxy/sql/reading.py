@@ -105,7 +105,7 @@ def _look_up(owner: str, name: str, shown: str, finding: Finding, context: SqlCo
     elif relation.what is What.DOUBTFUL:
         finding.raise_to(Kind.WRITE, f"{shown} may have been defined anew")
     elif relation.what is not What.TABLE:
-        finding.raise_to(Kind.WRITE, f"{shown} is no table and no view")
+        finding.raise_to(Kind.WRITE, f"{shown} is no plain table and no view")
 
 
 def is_cte(node: exp.Expr, name: str) -> bool:

@@ -22,6 +22,10 @@ def judge(tokens: Tokens, context: SqlContext) -> Finding:
     # A password changes every server's grants by replication, a default role too.
     if word(tokens, 1) == "PASSWORD" or (word(tokens, 1), word(tokens, 2)) == ("DEFAULT", "ROLE"):
         finding.raise_to(Kind.WRITE, "sets a password or a default role")
+        finding.effects |= Effect.LOGINS
+        if word(tokens, 1) == "DEFAULT":
+            # New logins of the account begin with that role, this one did not.
+            finding.effects |= Effect.UNTRACKED
         return finding
     finding.raise_to(Kind.OTHER, "sets session state")
     if word(tokens, 1) == "ROLE":
@@ -65,14 +69,14 @@ def _assignment(tokens: Tokens) -> int:
             scope, index = first, 1
         if word(tokens, index) == "TRANSACTION" and word(tokens, index + 1) in {"ISOLATION", "READ"}:
             if scope in _SERVER_WIDE:
-                return Effect.NONE
+                return Effect.LOGINS
             return Effect.VARIABLES if scope in _SESSION else Effect.ONE_TRANSACTION
         if word(tokens, index) in {"NAMES", "CHARSET", "CHARACTER", "CHAR"}:
             return Effect.VARIABLES
         name, dotted = calls.variable_at(tokens, index)
         scope = dotted or scope
     if scope in _SERVER_WIDE:
-        return Effect.NONE
+        return Effect.LOGINS
     if not name:
         # A structured variable (hot_cache.key_buffer_size), NEW.column, or nothing known.
         return Effect.VARIABLES | Effect.UNTRACKED

@@ -54,6 +54,7 @@ class Effect:
     FOUND_ROWS: Final = 32768  # SQL_CALC_FOUND_ROWS: FOUND_ROWS() is about to be asked for
     SEQUENCE: Final = 65536  # NEXTVAL(): LASTVAL() is known on this connection alone
     UNLOCK_NAMES: Final = 16384  # exactly RELEASE_ALL_LOCKS(), hence surely executed: ends NAMED_LOCK
+    LOGINS: Final = 131072  # what a new login begins with (global variables, accounts) may have changed
 
 
 class Needs(Enum):

@@ -112,6 +112,24 @@ async def test_a_definition_is_noticed_and_a_write_is_none(server: Any) -> None:
     assert last.relation("app", "t") is not None
 
 
+async def test_a_table_whose_columns_depend_on_the_connection_is_no_plain_one(server: Any) -> None:
+    server.query("GRANT SELECT, SHOW VIEW ON *.* TO m@'127.0.0.1'")
+    expressions = {"xpath": "EXTRACTVALUE('<a/>', '//b[$@i]')"}
+    if server.is_mariadb:
+        expressions |= {"variable": "@x + 1", "server": "CONCAT(a, @@hostname)", "who": "USER()"}
+    for name, expression in expressions.items():
+        server.query(f"CREATE TABLE app.{name} (a INT, b VARCHAR(99) AS ({expression}) VIRTUAL)")
+    server.query("CREATE TABLE app.mail (a INT, b VARCHAR(99) AS (SUBSTRING_INDEX(a, '@', 1)) VIRTUAL)")
+    async with reading(server, server.is_mariadb, "p") as read:
+        catalog = await read.until(lambda catalog: catalog.generation)
+        assert {name for name in expressions if catalog.relations["app", name].what is What.OTHER} == {
+            *expressions
+        }
+        assert catalog.relations["app", "mail"].what is What.TABLE
+        server.query("ALTER TABLE app.t ADD b VARCHAR(99) AS (EXTRACTVALUE('<a/>', '//b[$@i]')) VIRTUAL")
+        await read.until(lambda catalog: catalog.relations["app", "t"].what is What.OTHER)
+
+
 async def test_a_doubt_lasts_until_a_reading_that_began_after_it(server: Any) -> None:
     server.query("GRANT SELECT, SHOW VIEW ON *.* TO m@'127.0.0.1'")
     async with reading(server, server.is_mariadb, "p", interval=60.0) as read:

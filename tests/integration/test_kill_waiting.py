@@ -26,6 +26,7 @@ def daemon(cluster: LocalCluster, shared_proxy: Proxy) -> Iterator[Daemon]:
     cluster.manager.query("CREATE TABLE app.t (v INT)")
     cluster.manager.query("CREATE USER other@'%' IDENTIFIED BY 'other'")
     cluster.manager.query("GRANT CONNECTION ADMIN ON *.* TO other@'%'")
+    cluster.manager.query("CREATE USER powerless@'%' IDENTIFIED BY 'powerless'")
     cluster.wait_in_sync()
     app = cluster.passwords["app"]
     daemon = shared_proxy(
@@ -35,6 +36,7 @@ def daemon(cluster: LocalCluster, shared_proxy: Proxy) -> Iterator[Daemon]:
         users=[
             {"name": "app", "password": app},
             {"name": "other", "password": "other"},
+            {"name": "powerless", "password": "powerless"},
             {
                 "name": "hurried",
                 "password": "x",
@@ -141,14 +143,26 @@ def test_kill_ends_a_session_that_waits(daemon: Daemon) -> None:
                 assert victim.ended()
 
 
-def test_an_account_that_may_kill_others_does(cluster: LocalCluster, daemon: Daemon) -> None:
-    """The server that is asked whether it may is one where the victim has a connection."""
-    with proxied(daemon) as victim, proxied(daemon, "other") as killer:
-        victim.query("SELECT COUNT(*) FROM app.t").check()
+@pytest.mark.parametrize("holds", ["a connection", "none"])
+def test_who_may_kill_others_and_who_may_not(daemon: Daemon, holds: str) -> None:
+    """The server decides, wherever the victim has a connection or could have one."""
+    with proxied(daemon) as victim, proxied(daemon, "other") as killer, proxied(daemon, "powerless") as none:
+        if holds == "a connection":
+            victim.query("SELECT COUNT(*) FROM app.t").check()
         with full(daemon):
-            sent(daemon, victim, "INSERT INTO app.t VALUES (1)")
+            sent(daemon, victim, "INSERT INTO app.t VALUES (1) /* never */")
+            for kill in (f"KILL QUERY {number_of(victim)}", f"KILL {number_of(victim)}"):
+                error = none.query(kill).err
+                assert error is not None
+                assert error.errno == 1095
+                assert str(number_of(victim)) in error.message
             killer.query(f"KILL QUERY {number_of(victim)}").check()
             assert error_of(victim).errno == 1317
+            sent(daemon, victim, "INSERT INTO app.t VALUES (1) /* never */")
+            with proxied(daemon, "hurried") as same:  # who is the same account on the servers
+                same.query(f"KILL {number_of(victim)}").check()
+            assert error_of(victim).errno == 1927
+            assert victim.ended()
 
 
 @pytest.mark.parametrize("what", ["connection", "position"])

@@ -72,11 +72,14 @@ def test_idle_connections_are_kept_alive_below(cluster: LocalCluster, proxy: Pro
     with daemon.connect(**flag) as before:
         ask(before, "SELECT 1")  # then it is idle in the pool
     keeping, free = daemon.connect(**flag), daemon.connect(**flag)
+    ask(keeping, "CREATE TABLE app.kept AS SELECT seq FROM app.seq_1_to_7")
     ask(keeping, "SET @a = 5")
+    ask(keeping, "DELETE FROM app.kept")
     ask(free, "SELECT 1")
     mine = set(threads(cluster.manager))
     time.sleep(4.5)  # longer than the server waits
     assert set(threads(cluster.manager)) == mine
+    assert value(keeping, "SELECT ROW_COUNT()") == 7
     assert value(keeping, "SELECT @a") == 5
     assert value(free, "SELECT 6") == 6
 

@@ -6,6 +6,7 @@ somebody new; what that one sees is compared with a session on a connection of i
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 
 from mysqlproxy.demo import local
@@ -21,7 +23,7 @@ from mysqlproxy.demo.local import LocalCluster
 from tests.conftest import Factory
 from tests.support.mysql import MysqlPair
 from tests.support.raw import Answer, RawClient
-from tests.support.sessions import servers, standing
+from tests.support.sessions import ask, errno, only_manager, servers, standing
 from tests.support.waiting import eventually
 
 # What differs between any two logins.
@@ -155,7 +157,8 @@ def fresh(place: Place) -> dict[str, Any]:
     """What a session on a connection of its own sees."""
     place.daemon.disconnect()
     for thread in place.threads():
-        place.ask_server(f"KILL {thread}")
+        with contextlib.suppress(pymysql.OperationalError):  # it may end by itself meanwhile
+            place.ask_server(f"KILL {thread}")
     eventually(lambda: not place.threads())
     with place.client() as client:
         return all_there_is(client, place)
@@ -319,3 +322,41 @@ def test_tracking_works_after_each_reset(place: Place) -> None:
             client.query("USE app").check()
             other.query("SELECT 1").check()
             assert client.query("SELECT @@time_zone, DATABASE()").texts() == [[b"+02:00", b"app"]]
+
+
+def test_a_role_ends_with_its_session(place: Place) -> None:
+    for statement in ("CREATE ROLE guest", "GRANT SELECT ON mysql.* TO guest", "GRANT guest TO app@'%'"):
+        place.ask_server(statement)
+    try:
+        with place.client() as client:
+            client.query("SET ROLE guest").check()
+            client.query("SELECT COUNT(*) FROM mysql.db").check()
+            (thread,) = place.threads()
+        with place.client() as client:
+            err = client.query("SELECT COUNT(*) FROM mysql.db").err
+            assert err is not None and err.errno == 1142
+            assert client.query("SELECT CURRENT_ROLE()").value in (None, b"NONE")
+            assert place.threads() == [thread]
+    finally:
+        place.ask_server("DROP ROLE guest")
+
+
+def test_an_account_gets_no_default_role_of_another(
+    cluster: LocalCluster, proxy: Callable[..., Daemon]
+) -> None:
+    for statement in (
+        "CREATE ROLE guest",
+        "GRANT SELECT ON mysql.* TO guest",
+        "GRANT guest TO app@'%'",
+        "SET DEFAULT ROLE guest FOR app@'%'",
+        "CREATE USER stranger@'%' IDENTIFIED BY 'stranger'",
+    ):
+        cluster.manager.query(statement)
+    password = cluster.passwords["app"]
+    users = [{"name": "app", "password": password}, {"name": "stranger", "password": "stranger"}]
+    daemon = proxy(users=users, **only_manager(cluster))
+    ask(daemon.connect(), "SELECT COUNT(*) FROM mysql.db")
+    stranger = daemon.connect("stranger", password="stranger")
+    with pytest.raises(pymysql.OperationalError) as caught:
+        ask(stranger, "SELECT COUNT(*) FROM mysql.db")
+    assert errno(caught.value) == 1142

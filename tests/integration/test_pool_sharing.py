@@ -107,6 +107,35 @@ def test_last_insert_id_survives(narrow: Daemon) -> None:
     assert ask(first, "SELECT v FROM app.t WHERE id = LAST_INSERT_ID()") == [(3,)]
 
 
+def test_a_role_survives(cluster: LocalCluster, narrow: Daemon) -> None:
+    for sql in ("CREATE OR REPLACE ROLE painter", "GRANT painter TO app@'%'"):
+        cluster.manager.query(sql)
+    first, second = narrow.connect(), narrow.connect()
+    ask(first, "SET ROLE painter")
+    assert value(second, "SELECT CURRENT_ROLE()") is None
+    assert value(first, "SELECT CURRENT_ROLE()") == "painter"
+    ask(first, "set role none;")
+    assert value(second, "SELECT CURRENT_ROLE()") is None
+    assert value(first, "SELECT CURRENT_ROLE()") is None
+
+
+def test_the_last_value_of_a_sequence_is_known_or_refused(narrow: Daemon) -> None:
+    first, second = narrow.connect(database="app"), narrow.connect()
+    for sql in ("CREATE OR REPLACE SEQUENCE s", "CREATE OR REPLACE SEQUENCE r", "SELECT NEXTVAL(s)"):
+        ask(first, sql)
+    assert value(first, "SELECT LASTVAL(app.s)") == 1
+    ask(second, "SELECT 1")
+    for asked in ("SELECT LASTVAL(s)", "INSERT INTO t (v) VALUES (PREVIOUS VALUE FOR `s`)"):
+        with pytest.raises(pymysql.OperationalError, match="not known any more") as caught:
+            ask(first, asked)
+        assert errno(caught.value) == 1105
+    assert value(first, "SELECT NEXT VALUE FOR app.s") == 2
+    assert value(first, "SELECT LASTVAL(s)") == 2
+    with pytest.raises(pymysql.OperationalError, match="not known any more"):
+        ask(first, "SELECT LASTVAL(r)")
+    assert value(second, "SELECT LASTVAL(app.s)") is None
+
+
 def test_prepared_statements_of_the_protocol_survive(cluster: LocalCluster, narrow: Daemon) -> None:
     with RawClient(("127.0.0.1", narrow.port), "app", cluster.passwords["app"]) as client:
         insert = client.prepare("INSERT INTO app.t (v) VALUES (?)")
@@ -129,7 +158,7 @@ KEPT = {
     "a user variable in a SELECT": ["SELECT @a := 1"],
     "a PREPARE": ["PREPARE p FROM 'SELECT 1'"],
     "warnings": ["SELECT 1/0"],
-    "a changed role": ["SET ROLE NONE"],
+    "a default role": ["SET DEFAULT ROLE NONE"],
     "a variable that cannot be carried": ["SET timestamp = 1"],
     "a HANDLER": ["HANDLER app.t OPEN"],
 }
@@ -286,3 +315,14 @@ def test_a_client_that_leaves_while_it_waits_leaves_the_queue(cluster: LocalClus
     ask(holder, "COMMIT")
     assert value(last, "SELECT 5") == 5
     assert not cluster.manager.served("AS gone")
+
+
+def test_a_connection_that_knows_a_last_value_is_taken_last(cluster: LocalCluster, patient: Daemon) -> None:
+    patient.write(patient.config | {"servers": only_manager(cluster, max_connections=2)["servers"]})
+    reload(patient)
+    first, second, third = (patient.connect(database="app") for _ in range(3))
+    ask(first, "CREATE OR REPLACE SEQUENCE s")
+    ask(first, "SELECT NEXTVAL(s)")
+    for other in (second, third, second):
+        ask(other, "SELECT 1")
+    assert value(first, "SELECT LASTVAL(s)") == 1

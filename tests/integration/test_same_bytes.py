@@ -312,6 +312,13 @@ def test_commands_are_answered_in_the_servers_bytes(sides: Sides) -> None:
         yield "multi-statements on", client.command(SET_OPTION, b"\0\0")
         yield "two statements again", client.query("SELECT 1; SELECT 2")
         yield "the schema", client.query("SELECT DATABASE()")
+        yield "a variable", client.query("SET sort_buffer_size = 262144")
+        for question in ("SHOW WARNINGS", "SELECT ROW_COUNT()", "SELECT FOUND_ROWS()"):
+            yield "a warning", client.query("INSERT INTO t (a) VALUES (CAST('x' AS SIGNED))")
+            for option in (b"\1\0", b"\0\0"):
+                assert client.command(SET_OPTION, option).err is None
+            yield question, client.query(question)
+            yield "DELETE", client.query("DELETE FROM t")
 
     for variant in ("old", "both"):
         compare(sides, script, capabilities=VARIANTS[variant])

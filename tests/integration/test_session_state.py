@@ -29,6 +29,11 @@ def client(cluster: LocalCluster, proxy: Proxy) -> Iterator[RawClient]:
         "CREATE DATABASE other",
         "CREATE TABLE other.t AS SELECT 2 AS a",
         "GRANT ALL ON other.* TO app@'%'",
+        "CREATE ROLE insider",
+        "GRANT insider TO app@'%'",
+        "CREATE DATABASE hidden",
+        "CREATE TABLE hidden.t AS SELECT 3 AS a",
+        "GRANT SELECT ON hidden.* TO insider",
         "CREATE PROCEDURE app.set_zone() SET time_zone = '+07:00'",
         "CREATE PROCEDURE app.set_two() BEGIN SET lc_time_names = 'de_DE'; SET @@time_zone = '+08:00'; END",
     ):
@@ -162,6 +167,20 @@ def test_the_default_schema(client: RawClient, on_workers: Ask) -> None:
     assert client.command(INIT_DB, b"nowhere").err is not None
     assert client.query("USE nowhere").err is not None
     assert on_workers("SELECT a FROM t") == b"2"
+
+
+def test_a_role(client: RawClient, on_workers: Ask) -> None:
+    client.query("SET ROLE 'insider'").check()
+    client.query("USE hidden").check()
+    assert on_workers("SELECT a FROM t") == b"3"
+    client.query("USE app").check()
+    client.query("SET ROLE NONE").check()
+    refused = client.query("SELECT a FROM hidden.t").err
+    assert refused is not None and refused.errno == 1142
+    client.query("SET ROLE insider").check()
+    client.command(RESET_CONNECTION).check()
+    assert client.query("SELECT CURRENT_ROLE()").value is None
+    assert on_workers("SELECT a FROM app.t") == b"1"
 
 
 def test_a_value_that_was_refused_changes_nothing(client: RawClient, on_workers: Ask) -> None:

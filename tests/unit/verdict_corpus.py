@@ -586,9 +586,9 @@ WRITES = [
         effects=ANYTHING,
     ),
     *write("replays events", "BINLOG 'x'", effects=ANYTHING),
-    *write("changes accounts", "GRANT SELECT ON app.* TO x", "REVOKE ALL ON app.* FROM x"),
+    *write("changes accounts", "GRANT SELECT ON app.* TO x", "REVOKE ALL ON app.* FROM x", effects=E.LOGINS),
     *write("maintains tables", "ANALYZE TABLE t", "OPTIMIZE TABLE t", "REPAIR TABLE t", "CHECK TABLE t"),
-    *write("binary log", "FLUSH TABLES", "FLUSH PRIVILEGES", "FLUSH LOCAL STATUS"),
+    *write("binary log", "FLUSH TABLES", "FLUSH PRIVILEGES", "FLUSH LOCAL STATUS", effects=E.LOGINS),
     *write("not understood", "SELECT", "SELECT FROM WHERE", "SELECT 1 2 3", "SELECT (1", "SELECT ' a"),
     *write(
         "not understood",
@@ -609,7 +609,6 @@ SCHEMA_CHANGES = [
         "CREATE DATABASE x",
         "CREATE INDEX i ON t (a)",
         "CREATE OR REPLACE VIEW v AS TABLE t",
-        "CREATE USER x",
         "ALTER TABLE t ADD COLUMN d INT",
         "DROP TABLE t",
         "DROP TEMPORARY TABLE x",
@@ -619,6 +618,15 @@ SCHEMA_CHANGES = [
         "CREATE TABLE x (id INT PRIMARY KEY, a VARCHAR(10) DEFAULT (UUID()))",
         "CREATE SEQUENCE s",
         effects=E.DDL,
+    ),
+    *write(
+        "changes the schema",
+        "CREATE USER x",
+        "CREATE OR REPLACE ROLE x",
+        "ALTER USER IF EXISTS x ACCOUNT LOCK",
+        "DROP USER x",
+        "RENAME USER x TO y",
+        effects=E.DDL | E.LOGINS,
     ),
     *write(
         "changes the schema",
@@ -676,6 +684,7 @@ SESSION = [
         "SET PERSIST max_connections = 10",
         "SET @@persist_only.x = 1",
         "SET GLOBAL TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        effects=E.LOGINS,
     ),
     *other(
         "sets session state",
@@ -709,7 +718,10 @@ SESSION = [
     ),
     *write("get_lock", "SET @x = GET_LOCK('x', 1)", effects=E.USER_VARIABLES | E.NAMED_LOCK),
     *write("no built-in function", "SET sql_mode = f(1)", effects=E.VARIABLES | E.UNTRACKED),
-    *write("password", "SET PASSWORD = PASSWORD('x')", "SET PASSWORD FOR x = 'y'", "SET DEFAULT ROLE r"),
+    *write("password", "SET PASSWORD = PASSWORD('x')", "SET PASSWORD FOR x = 'y'", effects=E.LOGINS),
+    *write(
+        "default role", "SET DEFAULT ROLE r", "SET DEFAULT ROLE NONE FOR x", effects=E.LOGINS | E.UNTRACKED
+    ),
     *write("under other variables", "SET STATEMENT max_statement_time = 1 FOR SELECT a FROM t"),
     *write(
         "under other variables", "SET STATEMENT sql_mode = '' FOR INSERT INTO t VALUES (1)", effects=E.INSERT

@@ -1,0 +1,90 @@
+variable "name" {
+  description = "Prefix of all names, and of the secrets."
+  type        = string
+  default     = "mysqlproxy"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,30}$", var.name))
+    error_message = "Lower-case letters, digits and hyphens, at most 31."
+  }
+}
+
+variable "client_cidrs" {
+  description = "Networks that clients come from: nobody else reaches the gatekeeper."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.client_cidrs) > 0 && alltrue([for cidr in var.client_cidrs : can(cidrhost(cidr, 0))])
+    error_message = "At least one network, as in 203.0.113.0/24."
+  }
+}
+
+variable "package" {
+  description = "What deploy/provision/bundle.sh has made: the daemon and the scripts for all hosts."
+  type        = string
+}
+
+variable "vpc_cidr" {
+  description = "The network of the chain; a /16."
+  type        = string
+  default     = "10.80.0.0/16"
+}
+
+variable "workers" {
+  description = "How many workers (replicas)."
+  type        = number
+  default     = 2
+
+  validation {
+    condition     = var.workers >= 1 && var.workers <= 15
+    error_message = "From 1 to 15."
+  }
+}
+
+variable "managed" {
+  description = "RDS (a manager with a standby, and read replicas) in place of own servers."
+  type        = bool
+  default     = false
+}
+
+variable "instance_types" {
+  description = "Of the hops and of the servers (own ones, and RDS)."
+  type        = object({ hop = string, server = string, managed = string })
+  default     = { hop = "c7i.large", server = "r7i.large", managed = "db.r7g.large" }
+}
+
+variable "server_storage" {
+  description = "GiB of each server."
+  type        = number
+  default     = 100
+}
+
+variable "ami_id" {
+  description = "Amazon Linux 2023; the newest one by default."
+  type        = string
+  default     = null
+}
+
+variable "server_package" {
+  description = "MariaDB's server in Amazon Linux 2023."
+  type        = string
+  default     = "mariadb1011-server"
+}
+
+variable "alarm_topic_arn" {
+  description = "The SNS topic that alarms go to; none by default."
+  type        = string
+  default     = null
+}
+
+variable "log_retention_days" {
+  description = "Of flow logs and of the hosts' logs."
+  type        = number
+  default     = 365
+}
+
+variable "deletion_protection" {
+  description = "Servers cannot be destroyed by mistake."
+  type        = bool
+  default     = true
+}

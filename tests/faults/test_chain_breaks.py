@@ -1,0 +1,209 @@
+"""A hop of the chain goes away and comes back, keys are changed, and who is no hop knocks at the inner doors."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+
+from mysqlproxy.config.schema import ChainRole
+from mysqlproxy.demo.daemon import Daemon
+from mysqlproxy.demo.local import LocalCluster
+from mysqlproxy.gatekeeper.chain import Chain, private_key
+from mysqlproxy.net.tls_context import client_context
+from mysqlproxy.protocol import capabilities as flags
+from mysqlproxy.protocol.assertion import PLUGIN
+from mysqlproxy.protocol.handshake import (
+    HandshakeResponse,
+    build_ssl_request,
+    parse_auth_switch,
+    parse_greeting,
+)
+from mysqlproxy.protocol.packets import Err, parse_err
+from tests.support.chain import ChainOfDaemons, make_pki, standing_chain
+from tests.support.sessions import ask, errno, reload, value
+from tests.support.waiting import eventually
+from tests.support.wire import Wire
+
+
+@pytest.fixture(scope="module")
+def chain(session_cluster: LocalCluster) -> Iterator[ChainOfDaemons]:
+    with standing_chain(session_cluster) as chain:
+        yield chain
+
+
+def works(chain: ChainOfDaemons) -> bool:
+    try:
+        with chain.gatekeeper.connect() as connection:
+            return bool(value(connection, "SELECT 1") == 1)
+    except pymysql.MySQLError:
+        return False
+
+
+@pytest.mark.parametrize("role", ["trusted_host", "proxy"])
+def test_a_hop_goes_and_comes_back(chain: ChainOfDaemons, role: str) -> None:
+    daemon = chain.daemons[role]
+    with chain.gatekeeper.connect() as idle, chain.gatekeeper.connect() as open_transaction:
+        ask(open_transaction, "BEGIN")
+        daemon.kill()
+        for connection in (idle, open_transaction):
+            with pytest.raises(pymysql.MySQLError) as lost:
+                ask(connection, "SELECT 1")
+            assert errno(lost.value) in (1927, 2006, 2013)
+    with pytest.raises(
+        pymysql.MySQLError, match=f"The {role.replace('_', ' ')} cannot be reached"
+    ) as refused:
+        chain.gatekeeper.connect()
+    assert errno(refused.value) == 1927
+    eventually(lambda: chain.gatekeeper.get("/readyz")[0] == 503)  # seen from the outermost hop
+    daemon.start("")
+    daemon.expected_status = 0
+    eventually(lambda: works(chain))
+    eventually(chain.ready)
+
+
+def test_a_statement_under_way_gets_a_clear_error(chain: ChainOfDaemons) -> None:
+    with chain.gatekeeper.connect() as connection:
+        connection._execute_command(3, "SELECT SLEEP(60)")
+        eventually(lambda: chain.proxy.metrics().total("mysqlproxy_server_connections", state="used"))
+        chain.trusted_host.kill()
+        with pytest.raises(pymysql.MySQLError, match="Lost connection to server during query") as lost:
+            connection._read_query_result()
+        assert errno(lost.value) == 1927
+    # Nobody waits for it any more: the proxy has it killed.
+    eventually(lambda: not chain.proxy.metrics().total("mysqlproxy_server_connections", state="used"))
+    chain.trusted_host.start("")
+    chain.trusted_host.expected_status = 0
+    eventually(lambda: works(chain))
+
+
+def test_keys_are_changed_without_a_refused_login(chain: ChainOfDaemons) -> None:
+    old = chain.pki.joinpath("gatekeeper", "signing.key").read_bytes()
+    with chain.gatekeeper.connect() as before:
+        make_pki(chain.pki, "--renew")
+        assert chain.pki.joinpath("gatekeeper", "signing.key").read_bytes() != old
+        for daemon in (chain.proxy, chain.trusted_host, chain.gatekeeper):
+            assert works(chain)
+            reload(daemon)
+        assert works(chain)
+        assert value(before, "SELECT 1") == 1
+
+
+# At the inner doors, with what a thief may have.
+
+
+class Thief:
+    """Speaks to a hop with the certificate of some host."""
+
+    def __init__(self, chain: ChainOfDaemons, daemon: Daemon, certificate: str) -> None:
+        folder = chain.pki / certificate
+        context = client_context(
+            "verify", folder / "ca.pem", folder / "certificate.pem", folder / "certificate.key"
+        )
+        self.wire = Wire(socket.create_connection(("127.0.0.1", daemon.port), 10))
+        offered = parse_greeting(self.wire.read()).capabilities
+        self.capabilities = offered & ~flags.SSL & ~flags.CONNECT_WITH_DB
+        self.wire.write(build_ssl_request(self.capabilities, 1 << 24, 45))
+        self.wire.to_tls(context, server_side=False, host="127.0.0.1")
+
+    def log_in(self, user: str) -> bytes:
+        response = HandshakeResponse(
+            self.capabilities | flags.SSL, 1 << 24, 45, user.encode(), plugin=PLUGIN, attributes={}
+        )
+        self.wire.write(response.build())
+        return self.wire.read()
+
+    def answer(self, data: bytes) -> bytes:
+        self.wire.write(data)
+        return self.wire.read()
+
+
+def refused(payload: bytes) -> Err:
+    return parse_err(payload, flags.PROTOCOL_41)
+
+
+@contextlib.contextmanager
+def thief(chain: ChainOfDaemons, daemon: Daemon, certificate: str) -> Iterator[Thief]:
+    found = Thief(chain, daemon, certificate)
+    try:
+        yield found
+    finally:
+        found.wire.close()
+
+
+def test_a_stolen_trusted_host_can_make_up_no_login(chain: ChainOfDaemons) -> None:
+    with thief(chain, chain.proxy, "trusted-host") as it:
+        plugin, nonce = parse_auth_switch(it.log_in("app"))
+        assert (plugin, len(nonce)) == (PLUGIN, 32)
+        assert refused(it.answer(b"\1" + b"x" * 200)).errno == 1045
+
+
+def test_a_login_cannot_be_played_again(chain: ChainOfDaemons) -> None:
+    """Not even with the trusted host's certificate and an assertion that was right a moment ago."""
+    key = private_key(chain.pki / "gatekeeper" / "signing.key")
+    signer = Chain(ChainRole.GATEKEEPER, key, bytes(32))
+    with thief(chain, chain.proxy, "trusted-host") as it:
+        _, nonce = parse_auth_switch(it.log_in("app"))
+        assertion = signer.sign("app", None, (1 << 31) + 7, nonce)
+        assert it.answer(assertion)[0] == 0
+    with thief(chain, chain.proxy, "trusted-host") as it:
+        it.log_in("app")
+        assert refused(it.answer(assertion)).errno == 1045
+    assert "an assertion for another login" in chain.proxy.log()
+
+
+@pytest.mark.parametrize(("role", "certificate"), [("trusted_host", "trusted-host"), ("proxy", "gatekeeper")])
+def test_the_certificate_of_another_role_opens_nothing(
+    chain: ChainOfDaemons, role: str, certificate: str
+) -> None:
+    with thief(chain, chain.daemons[role], certificate) as it:
+        assert refused(it.log_in("app")).errno == 1045
+
+
+@pytest.mark.parametrize("role", ["trusted_host", "proxy"])
+def test_without_a_certificate_there_is_no_tls_and_without_tls_no_login(
+    chain: ChainOfDaemons, role: str
+) -> None:
+    options: dict[str, Any] = {"host": "127.0.0.1", "port": chain.daemons[role].port, "user": "app"}
+    with pytest.raises(pymysql.OperationalError) as plain:
+        pymysql.connect(**options, ssl_disabled=True)
+    assert errno(plain.value) == 1045
+    with pytest.raises((pymysql.OperationalError, ssl.SSLError)):
+        pymysql.connect(**options, ssl_verify_cert=False)
+
+
+def test_tls_1_2_is_too_old_between_hops(chain: ChainOfDaemons) -> None:
+    folder = chain.pki / "gatekeeper"
+    context = client_context(
+        "verify", folder / "ca.pem", folder / "certificate.pem", folder / "certificate.key"
+    )
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    wire = Wire(socket.create_connection(("127.0.0.1", chain.trusted_host.port), 10))
+    capabilities = parse_greeting(wire.read()).capabilities & ~flags.SSL
+    wire.write(build_ssl_request(capabilities, 1 << 24, 45))
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        wire.to_tls(context, server_side=False, host="127.0.0.1")
+    wire.close()
+
+
+def test_who_is_not_in_allow_from_gets_no_greeting(
+    cluster: LocalCluster, chain: ChainOfDaemons, tmp_path: Path
+) -> None:
+    config = {
+        **chain.proxy.config,
+        "listen": {**chain.proxy.config["listen"], "allow_from": ["192.0.2.0/24"]},
+    }
+    before = chain.proxy.config
+    chain.proxy.write(config)
+    reload(chain.proxy)
+    with socket.create_connection(("127.0.0.1", chain.proxy.port), 10) as sock:
+        assert refused(Wire(sock).read()).errno == 1130
+    chain.proxy.write(before)
+    reload(chain.proxy)
+    eventually(lambda: works(chain))

@@ -1,0 +1,35 @@
+"""Reads deploy/terraform as HCL, for the tests of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hcl2
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+MODULE = DEPLOY / "terraform"
+
+
+def blocks(folder: Path = MODULE) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    """File, kind (resource, data, variable, ...), label ("aws_vpc.chain") and body of each block."""
+    for path in sorted(folder.glob("*.tf")):
+        with path.open(encoding="utf-8") as file:
+            parsed = hcl2.load(file)
+        for kind, found in parsed.items():
+            for block in found if isinstance(found, list) else ():
+                labels, body = [], block
+                while len(body) == 1 and kind in (
+                    "resource",
+                    "data",
+                    "variable",
+                    "output",
+                    "module",
+                    "provider",
+                ):
+                    ((label, body),) = body.items()
+                    labels.append(label.strip('"'))
+                    if len(labels) == (2 if kind in ("resource", "data") else 1):
+                        break
+                yield path.name, kind, ".".join(labels), body
