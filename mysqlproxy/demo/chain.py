@@ -67,7 +67,8 @@ def run_chain(once: bool, directory: Path | None) -> int:
 
 class _Chain(Demo):
     def _make_cluster(self, directory: Path) -> LocalCluster:
-        self._network = Network(HOSTS, RULES, ("client", "outsider"), f"mysqlproxy-{secrets.token_hex(3)}")
+        self._tag = f"mysqlproxy-{secrets.token_hex(3)}"
+        self._network = Network(HOSTS, RULES, ("client", "outsider"), self._tag)
         self._daemons: dict[str, Daemon] = {}
         self._logins = {
             name: secrets.token_urlsafe(12) for name in (*workload.STRATEGIES, "far", "elsewhere")
@@ -88,7 +89,7 @@ class _Chain(Demo):
 
     def _run(self, once: bool) -> int:
         with self._status:
-            self._progress("making eight hosts")
+            self._progress(f"making eight hosts, {self._tag}-*")
             self._network.start()
             self._cluster.start()
             workload.create_tables(self._cluster)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import mysqlproxy
-from mysqlproxy.demo import command, install
+from mysqlproxy.demo import command, install, network
 from mysqlproxy.demo.daemon import Daemon, Metrics
 
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -43,7 +43,7 @@ class Demo:
             text=True,
         )
         self.output = ""
-        self._guard = threading.Timer(60, self.process.kill)
+        self._guard = threading.Timer(150 if "--chain" in arguments else 60, self.process.kill)
         self._guard.daemon = True
         self._guard.start()
 
@@ -169,6 +169,63 @@ def test_killed_it_leaves_nothing_either(run: Callable[..., Demo]) -> None:
             return
         threading.Event().wait(0.05)
     raise AssertionError(demo.left())
+
+
+_NO_HOSTS = network.unavailable()
+needs_hosts = pytest.mark.skipif(bool(_NO_HOSTS), reason=_NO_HOSTS)
+
+
+def hosts_left(demo: Demo) -> list[str]:
+    tag = re.search(r"making eight hosts, (mysqlproxy-\w+-)", demo.output)
+    assert tag, demo.output
+    return [path.name for path in Path("/run/netns").iterdir() if path.name.startswith(tag[1])]
+
+
+@needs_hosts
+@pytest.mark.timeout(200)
+def test_the_chain_serves_shuts_its_doors_and_leaves_nothing(run: Callable[..., Demo]) -> None:
+    demo = run("--chain", "--once")
+    assert demo.end() == 0, demo.output
+    lines = [re.findall(r"[\w-]+", line) for line in demo.output.splitlines()]
+    assert ["direct", "manager", "20", "20", "20", "20", "20"] in lines
+    for hop in ("gatekeeper", "trusted-host", "proxy"):
+        assert any(line[:3] == [hop, "120", "3"] for line in lines), hop
+    assert ["2", "outsider", *["shut"] * 7] in lines
+    assert ["1", "client", "shut", "open", *["shut"] * 5] in lines
+    assert "Every statement was counted by every hop, and every door that must be closed is closed." in (
+        demo.output
+    )
+    assert demo.left() == hosts_left(demo) == []
+
+
+@needs_hosts
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_the_chain_interrupted_leaves_nothing(run: Callable[..., Demo], number: signal.Signals) -> None:
+    demo = run("--chain")
+    demo.read_until("starting the trusted-host")
+    demo.process.send_signal(number)
+    assert demo.end() == (128 + number if number is signal.SIGINT else -number), demo.output
+    for _ in range(600):
+        if demo.left() == hosts_left(demo) == []:
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError(demo.left() + hosts_left(demo))
+
+
+def test_the_chains_script_says_what_it_needs() -> None:
+    script = (CHECKOUT / "deploy/chain.sh").read_text()
+    as_nobody = ["setpriv", "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    result = subprocess.run(
+        [*as_nobody, "bash", "-s", "--", "--once"],
+        input=script,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
+    assert result.returncode == 1
+    assert "chain.sh needs root" in result.stderr
 
 
 @pytest.mark.parametrize("option", ["--port", "--http-port"])

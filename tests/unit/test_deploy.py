@@ -23,12 +23,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mysqlproxy.cluster.view import ClusterView, Role, ServerView
 from mysqlproxy.config.load import load
-from mysqlproxy.config.schema import Config, Limits
+from mysqlproxy.config.schema import ChainRole, Config, Limits
 from mysqlproxy.gatekeeper.accounts import Accounts
 from mysqlproxy.gatekeeper.secrets import native_verifier
 from mysqlproxy.metrics.collector import STATES, Sources, registry
 from mysqlproxy.metrics.counters import Counters
 from tests.support.certificates import Authority
+from tests.support.chain import make_pki
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
@@ -100,6 +101,23 @@ def test_the_unit_fits_the_daemon() -> None:
         assert Path(program).name == "mysqlproxy"
         run(sys.executable, "-m", "mysqlproxy", arguments[0], "--help", cwd=ROOT)
         assert arguments[1] == "--config"
+
+
+def test_the_unit_of_a_hop_is_the_same_but_for_names() -> None:
+    def body(path: Path) -> str:
+        return path.read_text().partition("[Unit]")[2]
+
+    plain = re.sub("Description=.*", "Description=", body(UNIT))
+    hop = re.sub("Description=.*", "Description=", body(DEPLOY / "systemd/mysqlproxy@.service"))
+    assert hop.replace("%i.toml", "mysqlproxy.toml").replace("%i.environment", "environment") == plain
+
+
+@pytest.mark.parametrize("role", [role.value for role in ChainRole])
+def test_systemd_takes_the_unit_of_a_hop(tmp_path: Path, role: str) -> None:
+    text = (DEPLOY / "systemd/mysqlproxy@.service").read_text()
+    path = tmp_path / f"mysqlproxy@{role}.service"
+    path.write_text(text.replace("/opt/mysqlproxy/bin/mysqlproxy ", f"{shutil.which('true')} "))
+    assert run(tool("systemd-analyze"), "verify", "--man=no", str(path)) == ""
 
 
 # Prometheus and Grafana.
@@ -266,6 +284,21 @@ def test_check_accepts_the_example(example: Path) -> None:
         sys.executable, "-m", "mysqlproxy", "check", "--config", str(example), cwd=ROOT, env=os.environ
     )
     assert said.startswith("ok") and "warning" not in said, said
+
+
+@pytest.mark.parametrize("role", list(ChainRole), ids=lambda role: role.value)
+def test_check_accepts_the_example_of_a_chain(
+    role: ChainRole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside exactly what ``mysqlproxy pki`` made for that host."""
+    folder = make_pki(tmp_path / "pki") / role.value.replace("_", "-")
+    path = folder / f"{role.value}.toml"
+    path.write_text((DEPLOY / "examples/chain" / path.name).read_text())
+    path.chmod(0o600)
+    for name in ("MONITOR_PASSWORD", "APP_PASSWORD"):
+        monkeypatch.setenv(name, "secret")
+    said = run(sys.executable, "-m", "mysqlproxy", "check", "--config", str(path), cwd=ROOT, env=os.environ)
+    assert "ok: " in said and "warning" not in said, said
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem, indirect=True)
