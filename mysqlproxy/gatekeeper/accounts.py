@@ -25,7 +25,7 @@ from mysqlproxy.protocol import parsec
 Resolve = Callable[[ConfiguredSecret], str]
 Address = IPv4Address | IPv6Address
 
-# Decoys keep their method over reloads. Several processes are handed the same key by their parent.
+# Decoys keep their method over reloads.
 PROCESS_DECOY_KEY = random.token_bytes(32)
 
 
@@ -119,13 +119,12 @@ class Accounts:
         return Accounts([*self, *more], self._decoy_key)
 
     @classmethod
-    def from_config(cls, config: Config, resolve: Resolve, decoy_key: bytes = PROCESS_DECOY_KEY) -> Accounts:
+    def from_config(cls, config: Config, resolve: Resolve) -> Accounts:
         """Builds the accounts of ``[[users]]``.
 
         Args:
             resolve: turns a configured secret (text, environment, file) into its text, or raises ConfigFault:
                 ``config.secrets.resolve_secret``.
-            decoy_key: see ``decoy``.
 
         Raises:
             ConfigFault: with every fault of every user.
@@ -143,7 +142,7 @@ class Accounts:
                 faults.append(f"users[{user.name}]: {error}")
         if faults:
             raise ConfigFault(faults)
-        return cls(accounts, decoy_key)
+        return cls(accounts, _decoy_key(config))
 
     def get(self, name: str, peer: Address | None = None) -> Account | None:
         """The account of exactly this name for a client of this address.
@@ -178,6 +177,19 @@ class Accounts:
         return hmac.digest(self._decoy_key, text, "sha256")[: parsec.SALT_SIZE]
 
 
+def _decoy_key(config: Config) -> bytes:
+    """As lasting as the secrets that nobody can guess: with [tls] a restart, too, leaves the decoys as they are.
+
+    Whoever sees an unknown name change its method when a real one does not can tell the two apart.
+    """
+    if config.tls is None:
+        return PROCESS_DECOY_KEY
+    try:
+        return hmac.digest(config.tls.key.read_bytes(), b"decoys of mysqlproxy", "sha256")
+    except OSError:  # said elsewhere
+        return PROCESS_DECOY_KEY
+
+
 _ORDINARY = Account("", (Secret.from_password("ordinary"),), server_user="")
 
 
@@ -188,7 +200,7 @@ def _shape(account: Account) -> tuple[object, ...]:
             secret.password == "" or secret.sha256_stage2 is not None,
             secret.ed25519_key is not None,
             0 if secret.crypt is None else secret.crypt.rounds,
-            None if secret.parsec is None else secret.parsec.factor,
+            -1 if secret.parsec is None else secret.parsec.factor,
         )
         for secret in account.secrets
     )

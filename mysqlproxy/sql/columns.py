@@ -66,6 +66,12 @@ def tree_of(tokens: Tokens, verb: str) -> exp.Expr | None:
     return tree
 
 
+def where_names_nothing(tree: exp.Expr) -> bool:
+    """Whether the change of data has a WHERE without any column: it holds for every row, or for none."""
+    where = tree.args.get("where")
+    return where is not None and where.find(exp.Column) is None
+
+
 def _plain(table: exp.Table) -> bool:
     """A table's name, or a table function whose parts are walked."""
     return isinstance(table.this, exp.Identifier | exp.JSONTable)

@@ -43,7 +43,11 @@ _ACCOUNT_WORDS = frozenset({"OR", "REPLACE", "CURRENT"})
 _FOREIGN = frozenset({"FEDERATED", "CONNECT", "SPIDER", "CONNECTION"})
 _TOUCHES = _DML | _DDL | {"SELECT", "TABLE", "CALL", "HANDLER", "LOAD", "LOCK", "DO"}
 # A WHERE of these alone holds for every row or for none.
-_NO_COLUMN = words("TRUE FALSE NULL NOT AND OR XOR IS LIKE IN BETWEEN DIV MOD REGEXP RLIKE UNKNOWN BINARY")
+_NO_COLUMN = words(
+    """TRUE FALSE NULL NOT AND OR XOR IS LIKE IN BETWEEN DIV MOD REGEXP RLIKE UNKNOWN BINARY EXISTS SELECT CASE WHEN THEN
+    ELSE INTERVAL CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER LOCALTIME LOCALTIMESTAMP UTC_DATE UTC_TIME
+    UTC_TIMESTAMP"""
+)
 _AFTER_WHERE = frozenset({"ORDER", "LIMIT", "RETURNING", "GROUP", "HAVING", "WINDOW"})
 
 
@@ -186,6 +190,7 @@ def _parsed(tokens: Tokens, verb: str, context: SqlContext, look: Look) -> Use:
             keywords=use.keywords | keywords_of(tokens),
             aliases=use.aliases | touched.aliases if verb in _DML else use.aliases,
             may_write=use.may_write or verb in _DML,
+            no_where=use.no_where or columns.where_names_nothing(tree),
         )
     use = replace(use, functions=use.functions | {fold(name) for name in called.functions} | _called(tokens))
     for name in sorted(called.stored):
@@ -345,10 +350,12 @@ def _with_missing(use: Use, tokens: Tokens) -> Use:
 
 def _names_something(tokens: Tokens, index: int) -> bool:
     depth = 0
-    for token in tokens[index:]:
+    for index, token in enumerate(tokens[index:], index):
         depth += {"(": 1, ")": -1}.get(token.upper, 0)
         if depth == 0 and token.upper in _AFTER_WHERE:
             break
+        if word(tokens, index + 1) == "(":
+            continue  # a function, which names something by what it is given
         if token.kind is TokenKind.QUOTED or (token.kind is TokenKind.WORD and token.upper not in _NO_COLUMN):
             return True
     return False

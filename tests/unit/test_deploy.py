@@ -129,6 +129,8 @@ def samples() -> dict[str, set[str]]:
     counters.statement("manager", "write", "direct").observe(0.1)
     for count in (counters.denied, counters.reads_on_manager, counters.killed, counters.retried):
         count("reason")
+    counters.statement_denied("account", "rule", "matched")
+    counters.rule_applied("rule", "log")
     server = ServerView("manager", Role.MANAGER, up=True, ping=0.1, lag=0.0)
     view = ClusterView(servers=(server,), manager=server, readers=(server,))
     made = registry(

@@ -207,9 +207,10 @@ def test_time_of_day(make: Make, hours: str, days: list[str], now: Moment, on: b
         ),
         (
             {"digests": ["SELECT a FROM t WHERE a = ?"]},
-            ["SELECT a FROM t WHERE a = 'x'"],
-            ["SELECT b FROM t"],
+            ["SELECT a FROM t WHERE a = 'x'", "SELECT b FROM t /*!50000 WHERE a = 'x' */"],
+            ["SELECT b FROM t", "SELECT /*+ NO_ICP(t) */ b FROM t"],
         ),
+        ({"pattern": "^select a"}, ["SELECT a FROM t", "/*M!100000 SELECT */ a FROM t"], ["SELECT b FROM t"]),
         ({"pattern": "from t where"}, ["SELECT a FROM t WHERE b = 1"], ["SELECT 'from t where'"]),
         (
             {"multi_statements": True},
@@ -242,6 +243,12 @@ def test_an_allow_rule_lets_nothing_else_through(make: Make) -> None:
         "SELECT a FROM t; SELECT 1",
     ):
         assert judge(firewall, sql).action == "deny", sql
+
+
+def test_a_pattern_lets_nothing_through_that_only_looks_like_it(make: Make) -> None:
+    firewall = make(rule("a", "allow", pattern="^SELECT a FROM t") + rule("rest", "deny"))
+    assert judge(firewall, "SELECT a FROM t WHERE b = 1").action == "allow"
+    assert judge(firewall, "SELECT a FROM t /*! JOIN u */").action == "deny"
 
 
 def test_not_understood_passes_with_a_notice_where_the_file_says_so(make: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from mysqlproxy.config.schema import (
     Limits,
     SecretFrom,
     Strategy,
+    Tls,
 )
 from mysqlproxy.config.schema import (
     Secret as ConfiguredSecret,
@@ -19,7 +21,13 @@ from mysqlproxy.config.schema import (
 from mysqlproxy.errors import ConfigFault, PolicyDenied, TooManyConnections
 from mysqlproxy.gatekeeper.accounts import Account, Accounts, allowed
 from mysqlproxy.gatekeeper.admission import Admission
-from mysqlproxy.gatekeeper.secrets import Secret, native_verifier, sha2_verifier
+from mysqlproxy.gatekeeper.secrets import (
+    Secret,
+    ed25519_verifier,
+    native_verifier,
+    parsec_verifier,
+    sha2_verifier,
+)
 
 
 def resolve(secret: ConfiguredSecret) -> str:
@@ -95,6 +103,27 @@ def test_accounts_take_the_defaults_of_routing() -> None:
         "rw", "s", Strategy.DIRECT, Consistency.STRONG, 3)  # fmt: skip
     assert b.idle_transaction_timeout == 5.0 and b.statement_timeout is None
     assert accounts.get("A") is None
+
+
+def test_decoys_outlive_the_process_where_a_key_of_tls_does(tmp_path: Path) -> None:
+    verifiers = [native_verifier("x"), sha2_verifier("x"), parsec_verifier("x"), ed25519_verifier("x")]
+    made = config(*({"name": f"a{n}", "verifier": text} for n, text in enumerate(verifiers)))
+    key = tmp_path / "server.key"
+
+    def decoys(text: str) -> list[tuple[object, ...]]:
+        key.write_text(text)
+        tls = Tls(certificate=tmp_path / "server.pem", key=key)
+        accounts = Accounts.from_config(made.model_copy(update={"tls": tls}), resolve)
+        kinds = [_kind(accounts.decoy(f"nobody{n}")) for n in range(20)]
+        return [*kinds, accounts.parsec_salt("nobody")]
+
+    assert decoys("one") == decoys("one") != decoys("two")
+    assert len(set(map(repr, decoys("one")))) == 5, "of each kind, and a salt"
+
+
+def _kind(account: Account) -> tuple[bool, ...]:
+    [secret] = account.secrets
+    return tuple(value is None for value in (secret.sha1_stage2, secret.sha256_stage2, secret.parsec))
 
 
 def test_every_fault_of_every_user_is_told() -> None:

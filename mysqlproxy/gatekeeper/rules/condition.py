@@ -165,15 +165,21 @@ class Condition:
         listed = [digest is not None and digest in self._digests for digest in facts.digests]
         if all(listed) if self._certain else any(listed):
             return Match.YES
-        return Match.MAYBE if None in facts.digests else Match.NO
+        return _maybe_otherwise(facts)
 
     def _pattern(self, use: Use, facts: Facts) -> Match:
         pattern = self._rule.pattern
         assert pattern is not None
         found = [digest is not None and pattern.search(digest) is not None for digest in facts.digests]
         if all(found) if self._certain else any(found):
-            return Match.YES
-        return Match.MAYBE if None in facts.digests else Match.NO
+            return Match.MAYBE if self._certain and _maybe_otherwise(facts) else Match.YES
+        return _maybe_otherwise(facts)
+
+
+def _maybe_otherwise(facts: Facts) -> Match:
+    """Whether a text may be another one than its digest shows: to some servers a comment, to others code."""
+    odd = any(digest is None or "/*!" in digest or "/*M!" in digest for digest in facts.digests)
+    return Match.MAYBE if odd else Match.NO
 
 
 def _yes(true: bool) -> Match:
