@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mysqlproxy.cluster.view import ServerView
 from mysqlproxy.errors import ClientFault, Interrupted, ProxyError, ServerFault, TooManyConnections
 from mysqlproxy.pool.connection import ServerConnection, fault_of
-from mysqlproxy.pool.keep import IRREPLACEABLE, names
+from mysqlproxy.pool.keep import IRREPLACEABLE, Keep, names
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
@@ -102,7 +102,9 @@ def idle_connection_lost(session: Session, connection: ServerConnection) -> None
     settle.remember_server(session)
     if session.gone or session.active is connection:
         return
-    if connection.keep & IRREPLACEABLE:
+    if connection.keep & Keep.HOP and session.login_packets is None:
+        lifecycle.hop_lost(session, connection)
+    elif connection.keep & IRREPLACEABLE:
         log.warning(
             "server %s is lost, and with it %s; the client is closed",
             connection.name,
