@@ -158,5 +158,6 @@ def test_what_a_worker_does_not_have_yet_is_asked_of_the_manager(still: LocalClu
         assert counted(reader) == 1
     assert any(worker.served("counted") for worker in still.workers)
     assert daemon.metrics().total("mysqlproxy_retried_reads_total", reason="refused_by_worker") >= 4
+    assert daemon.metrics().total("mysqlproxy_reads_on_manager_total", reason="asked_again") >= 4
     for connection in blocked:
         connection.close()
