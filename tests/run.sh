@@ -32,6 +32,7 @@ has sysbench || packages+=(sysbench)
 has shellcheck || packages+=(shellcheck)
 has ip || packages+=(iproute2)
 has nft || packages+=(nftables)
+has curl || packages+=(curl)
 has gcc || packages+=(gcc libc6-dev)
 has systemd-analyze || packages+=(systemd)
 "$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
@@ -74,6 +75,15 @@ if [[ ! -e /$plugin && ! -e $cache/mariadb-server/$plugin ]] && has apt-get; the
 fi
 export PATH=$PATH:$cache/prometheus/usr/bin:/usr/sbin
 
+# Installed, cloud-init would take this machine for one to set up; its schema is enough.
+if has apt-get && [[ ! -d $cache/cloud-init/usr ]]; then
+    update_lists
+    rm -rf "$cache/cloud-init"
+    mkdir "$cache/cloud-init"
+    (cd "$cache/cloud-init" && apt-get -qq download cloud-init && dpkg-deb --extract cloud-init_*.deb . &&
+        rm cloud-init_*.deb) || echo "no cloud-init could be had; the test of its schema says so"
+fi
+
 if [[ -z ${MYSQL97_DIR:-} && ! -x /opt/mysql97/bin/mysqld && ! -x $cache/mysql97/bin/mysqld ]]; then
     if has apt-get && update_lists && tests/support/get_mysql.sh "$cache/mysql97" >"$cache/mysql97.log" 2>&1; then
         echo "MySQL is in .cache/mysql97"
@@ -115,7 +125,7 @@ step "import contracts"
 "$venv/bin/lint-imports"
 
 step "shell scripts"
-mapfile -t scripts < <(git ls-files '*.sh' '.ci/run')
+mapfile -t scripts < <(git ls-files '*.sh' '.ci/run' 'tests/machines/stand_ins/*')
 shellcheck "${scripts[@]}"
 
 if (($# == 0)); then

@@ -12,11 +12,11 @@ trap 'rm -rf "$work"' EXIT
 
 # From a copy, so that neither build/ nor compiled modules come to lie beside the sources.
 mkdir -p "$work/source" "$work/mysqlproxy-bundle"
-for file in mysqlproxy setup.cfg setup.py pyproject.toml README.md LICENSE; do
+for file in mysqlproxy rules setup.cfg setup.py pyproject.toml README.md LICENSE; do
     cp -r "$checkout/$file" "$work/source"
 done
 find "$work/source" -name '*.so' -delete
 "$python" -m pip wheel --quiet --disable-pip-version-check --wheel-dir "$work/mysqlproxy-bundle/wheels" "$work/source"
-cp -r "$checkout/deploy" "$checkout/rules" "$work/mysqlproxy-bundle"
+cp -r "$checkout/deploy" "$work/mysqlproxy-bundle"
 tar --create --gzip --file "$out" --owner=0 --group=0 --directory "$work" mysqlproxy-bundle
 echo "$out: $(du -h "$out" | cut -f 1), for $("$python" --version)"

@@ -67,9 +67,9 @@ ssl-verify-server-cert
 CNF
 printf '[client]\nuser = root\n' >"$etc/local.cnf"
 # The manager may come up after its workers.
-for _ in {1..360}; do
+for _ in {1..900}; do
     ! mariadb --defaults-file="$etc/manager.cnf" -e 'DO 0' 2>/dev/null || break
-    sleep 5
+    sleep 2
 done
 REPLICATION_PASSWORD=$REPLICATION_PASSWORD "$here/replica.sh" --from "$etc/manager.cnf" --to "$etc/local.cnf" \
     --manager manager:3306 --tls-ca "$etc/ca.pem"

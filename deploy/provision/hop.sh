@@ -11,10 +11,10 @@ if [[ ! -x /opt/mysqlproxy/bin/mysqlproxy ]]; then
     /opt/mysqlproxy/bin/pip install --quiet --no-index --find-links "$here/../../wheels" mysqlproxy
 fi
 
-# The daemon's user exists only while it runs; this group lets it read its keys.
-getent group mysqlproxy-keys >/dev/null || groupadd --system mysqlproxy-keys
-chgrp mysqlproxy-keys "$etc"/*.key
-chmod 640 "$etc"/*.key
+# With a user of that name there, systemd's DynamicUser takes it; its keys are its own.
+getent passwd mysqlproxy >/dev/null || useradd --system --no-create-home --shell /sbin/nologin mysqlproxy
+chown mysqlproxy: "$etc"/*.key
+chmod 600 "$etc"/*.key
 chmod 644 "$etc"/*.pem
 [[ ! -e $etc/gatekeeper.pub ]] || chmod 644 "$etc/gatekeeper.pub"
 
@@ -22,12 +22,13 @@ chmod 644 "$etc"/*.pem
 servers_ca=ca.pem
 [[ ! -e $etc/servers-ca.pem ]] || servers_ca=servers-ca.pem
 
+clients=5000 # each has a connection from hop to hop
 hop() { # NAME: the only server of this one
     cat <<TOML
 [[servers]]
 name = "$1"
 address = "$1:3306"
-max_connections = 10000
+max_connections = $clients
 tls = "verify"
 tls_ca = "ca.pem"
 tls_certificate = "certificate.pem"
@@ -67,6 +68,7 @@ TOML
 }
 
 {
+    printf '[limits]\nmax_connections = %s\n\n' "$clients"
     case $ROLE in
     gatekeeper)
         cat <<'TOML'
@@ -134,9 +136,8 @@ mv "$etc/mysqlproxy.toml.new" "$etc/mysqlproxy.toml"
 
 install -D -m 644 "$here/../systemd/mysqlproxy.service" /etc/systemd/system/mysqlproxy.service
 mkdir -p /etc/systemd/system/mysqlproxy.service.d
-cat >/etc/systemd/system/mysqlproxy.service.d/keys.conf <<'UNIT'
+cat >/etc/systemd/system/mysqlproxy.service.d/log.conf <<'UNIT'
 [Service]
-SupplementaryGroups=mysqlproxy-keys
 LogsDirectory=mysqlproxy
 StandardOutput=append:/var/log/mysqlproxy/daemon.log
 StandardError=inherit

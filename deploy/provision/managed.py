@@ -17,7 +17,16 @@ import pymysql
 host, ca = sys.argv[1:]
 shown = subprocess.run(
     [
-        *["aws", "secretsmanager", "get-secret-value", "--query", "SecretString", "--output", "text", "--secret-id"],
+        *[
+            "aws",
+            "secretsmanager",
+            "get-secret-value",
+            "--query",
+            "SecretString",
+            "--output",
+            "text",
+            "--secret-id",
+        ],
         os.environ["MASTER_SECRET"],
     ],
     check=True,

@@ -10,7 +10,7 @@ mkdir -p "$folder"
 chmod 755 "$folder"
 until value=$(aws secretsmanager get-secret-value --secret-id "$secret" --query SecretString --output text); do
     ((SECONDS < ${SECRET_WAIT:-3600})) || exit 1
-    sleep 10
+    sleep 3
 done
 python3 -c '
 import json, pathlib, sys

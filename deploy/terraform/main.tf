@@ -64,10 +64,10 @@ resource "aws_instance" "host" {
     name      = each.key
     secret    = aws_secretsmanager_secret.host[each.key].name
     workers   = join(" ", local.worker_names)
-    addresses = { for name, host in local.hosts : name => host.address }
-    managed   = local.managed_names
+    addresses = indent(6, join("\n", [for name, host in local.hosts : "${host.address} ${name}"]))
+    managed   = join(" ", [for name, address in local.managed_names : "${name}=${address}"])
     master    = var.managed ? aws_db_instance.manager[0].master_user_secret[0].secret_arn : ""
-    packages  = concat(each.value.packages, ["amazon-cloudwatch-agent"])
+    packages  = jsonencode(concat(each.value.packages, ["amazon-cloudwatch-agent"]))
     bundle    = "s3://${aws_s3_bucket.package.id}/${aws_s3_object.package.key}"
     region    = data.aws_region.current.region
     log_group = aws_cloudwatch_log_group.hosts.name

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mysqlproxy.cluster.election import NO_RIGHTS, elect, is_candidate, may_ask
-from mysqlproxy.cluster.readable import effective_lag, replicates, why_partial, why_unreadable
+from mysqlproxy.cluster.readable import effective_lag, replicates, source_of, why_partial, why_unreadable
 from mysqlproxy.cluster.track import ServerState
 from mysqlproxy.cluster.view import ClusterView, Role, ServerView
 from mysqlproxy.config.schema import Monitor, Server
@@ -100,6 +100,7 @@ def _server_view(server: Server, known: Mapping[str, ServerState], now: float) -
         capabilities=facts.capabilities,
         mariadb=facts.mariadb,
         origin=facts.origin,
+        source=source_of(facts),
         position=facts.position,
         lower_case_table_names=facts.lower_case_table_names,
         wait_timeout=facts.wait_timeout,

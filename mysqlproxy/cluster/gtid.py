@@ -22,6 +22,8 @@ MAX_TEXT = 4 * 1024 * 1024
 _MARIADB = re.compile(r"(\d{1,10})-(\d{1,10})-(\d{1,20})", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _INTERVAL = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?", re.ASCII)
+_LOG = re.compile(r"[\w.-]{1,200}", re.ASCII)
+_OFFSET_BITS = 44  # 16 TiB in a file, 2^19 files
 _TAG = re.compile(r"[a-z_][a-z0-9_]{0,31}", re.ASCII)
 
 Intervals = tuple[tuple[int, int], ...]
@@ -90,6 +92,29 @@ class GtidSet:
                 else:
                     raise ValueError("not an interval of a MySQL GTID set: " + part[:80])
         return cls(False, sources=_sources(found))
+
+    @classmethod
+    def in_log(cls, origin: str, file: str, offset: int) -> Self:
+        """All that a MySQL server's binary log holds up to an offset of one of its files, for servers without GTIDs:
+        a set as any other, but in words of our own, which no server understands.
+
+        Raises:
+            ValueError: it is no such file.
+        """
+        base, _, number = file.rpartition(".")
+        if not _LOG.fullmatch(base) or not number.isdecimal() or not 0 < offset < 1 << _OFFSET_BITS:
+            raise ValueError("not a file of a binary log: " + file[:80])
+        return cls(False, sources=((f"{origin}/{base}", ((1, (int(number) << _OFFSET_BITS) + offset),)),))
+
+    @property
+    def place(self) -> tuple[str, str, int] | None:
+        """Origin, file and offset of a set made by ``in_log``; None for any other."""
+        if len(self.sources) != 1 or "/" not in self.sources[0][0]:
+            return None
+        name, intervals = self.sources[0]
+        origin, _, base = name.partition("/")
+        number, offset = divmod(intervals[-1][1], 1 << _OFFSET_BITS)
+        return origin, f"{base}.{number:06d}", offset
 
     def empty(self) -> bool:
         return not self.domains and not self.sources

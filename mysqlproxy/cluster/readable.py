@@ -19,6 +19,12 @@ def replicates(facts: Facts) -> bool:
     )
 
 
+def source_of(facts: Facts) -> str:
+    """Origin of the one server it replicates from; "" for none or several."""
+    active = [source for source in facts.sources or () if not source.inert]
+    return active[0].origin if len(active) == 1 else ""
+
+
 def effective_lag(state: ServerState, known: Mapping[str, ServerState], now: float) -> float | None:
     """The lag; while the source is looked for: frozen as long as nobody writes, else growing with time."""
     if state.facts is None:

@@ -6,6 +6,7 @@ that a statement asks is precomputed here. A value; a new one replaces it whole.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -36,6 +37,7 @@ class ServerView:
             never seen.
         mariadb: which kind of server.
         origin: the mark of its own transactions: server id (MariaDB) or UUID (MySQL).
+        source: origin of the one server it replicates from, "" for none or several.
         position: GTIDs it has applied (replica) or written (manager), or None when it has no GTIDs.
         unreadable: why it takes no reads, "" when it does.
         partial: why it may lack for good what the manager has, "" when it does not: then it takes only reads that
@@ -65,6 +67,7 @@ class ServerView:
     capabilities: int = 0
     mariadb: bool = True
     origin: str = ""
+    source: str = ""
     position: GtidSet | None = None
     unreadable: str = ""
     partial: str = ""
@@ -117,6 +120,13 @@ class ClusterView:
     isolation: str = ""
     holder: str = ""
     by_name: dict[str, ServerView] = field(default_factory=dict)
+
+
+def version_of(greeting: str) -> tuple[int, int, int]:
+    """(10, 11, 19) of "5.5.5-10.11.19-MariaDB-log"."""
+    found = re.findall(r"[0-9]+\.[0-9]+\.[0-9]+", greeting.removeprefix("5.5.5-"))
+    major, minor, patch = (int(part) for part in found[0].split(".")) if found else (0, 0, 0)
+    return major, minor, patch
 
 
 def is_within(server: ServerView, manager: ServerView) -> bool:

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 from mysqlproxy.commands.connect import try_servers
+from mysqlproxy.config.chain import is_hop
 from mysqlproxy.config.crosscheck import Findings, crosscheck
 from mysqlproxy.config.load import read
 from mysqlproxy.config.schema import Config
 from mysqlproxy.errors import ConfigFault
 from mysqlproxy.gatekeeper.certificates import CertificateRule
+from mysqlproxy.gatekeeper.chain import chain_of
 from mysqlproxy.gatekeeper.rules.firewall import Firewall
 from mysqlproxy.gatekeeper.rules.load import load_files, load_learned
 from mysqlproxy.gatekeeper.rules.trial import try_cases
@@ -30,6 +32,10 @@ def check(file: Path, *, connect: bool) -> int:
     found = crosscheck(config, file)
     _verifiers(config, found)
     order = _rules(config, found)
+    try:
+        chain_of(config)
+    except ConfigFault as error:
+        found.faults += [f"{file}: {fault}" for fault in error.faults]
     if connect and not found.faults:
         try_servers(config, found)
     for warning in found.warnings:
@@ -76,6 +82,15 @@ def _rules(config: Config, found: Findings) -> list[str]:
         tried = try_cases(file)
         found.faults += tried.faults
         found.warnings += tried.warnings
+        named = [
+            rule.name for rule in file.content.rule if rule.action == "deny" and (rule.tables or rule.columns)
+        ]
+        if is_hop(config) and named:
+            found.warn(
+                "routing.rules",
+                f"{', '.join(named)}: no views are known here, so a deny rule that lists tables or columns refuses "
+                'every statement with a table, or logs it with not_understood = "pass"; move it to the proxy',
+            )
     return [
         f"rule {number}: priority {entry.rule.priority}, {entry.rule.action} {entry.rule.name}"
         for number, entry in enumerate(Firewall(files, learned).entries, 1)

@@ -19,6 +19,7 @@ from mysqlproxy.cluster.observation import Probe
 from mysqlproxy.cluster.probe import describe
 from mysqlproxy.cluster.pymysql_adapter import LimitedConnection
 from mysqlproxy.commands.observe import AT_ONCE, probe_all, view_of
+from mysqlproxy.config.chain import is_hop
 from mysqlproxy.config.crosscheck import Findings
 from mysqlproxy.config.schema import Config, Secret, Server, User
 from mysqlproxy.config.secrets import resolve_secret
@@ -44,6 +45,12 @@ def try_servers(config: Config, found: Findings) -> None:
     """Adds what is wrong and what is doubtful to ``found``, whose configuration has no fault so far."""
     probes = probe_all(config)
     reached = [server for server in config.servers if probes[server.name].facts is not None]
+    if is_hop(config):
+        for name, probe in probes.items():
+            if probe.facts is None:
+                remedy = "see that it runs, that this host may reach it, and that its own next hop is there"
+                found.fault(f"servers[{name}]", f"{probe.error or 'does not answer'}; {remedy}")
+        return
     for server in config.servers:
         _reachable(config, server, probes[server.name], found)
     asked: list[Callable[[], list[_Finding]]] = []

@@ -16,11 +16,13 @@ import pymysql
 from mysqlproxy.cluster.catalog_query import ALLOWANCE, read
 from mysqlproxy.cluster.catalog_reader import DEADLINE
 from mysqlproxy.cluster.decide import decide
+from mysqlproxy.cluster.hop import HopProber
 from mysqlproxy.cluster.observation import Probe
 from mysqlproxy.cluster.probe import Prober
 from mysqlproxy.cluster.pymysql_adapter import LimitedConnection
 from mysqlproxy.cluster.track import ServerState, track
 from mysqlproxy.cluster.view import ClusterView, Role, ServerView
+from mysqlproxy.config.chain import is_hop
 from mysqlproxy.config.schema import Config, Server
 from mysqlproxy.config.secrets import resolve_secret
 from mysqlproxy.errors import ProxyError
@@ -38,8 +40,12 @@ def probe_all(config: Config) -> dict[str, Probe]:
     password = resolve_secret(config.monitor.password)
     seconds = max(config.monitor.timeout, config.limits.connect_timeout)
 
+    hop = is_hop(config)
+
     def probe(server: Server) -> Probe:
-        prober = Prober(server, config.monitor.user, password, seconds)
+        prober: Prober | HopProber = Prober(server, config.monitor.user, password, seconds)
+        if hop:
+            prober = HopProber(server, seconds)
         try:
             return prober.probe()
         finally:
@@ -62,7 +68,7 @@ def observe_catalog(config: Config, view: ClusterView) -> Catalog:
     Raises:
         ConfigFault: the monitor's password cannot be had.
     """
-    asked = view.manager or next(iter(view.readers), None)
+    asked = None if is_hop(config) else view.manager or next(iter(view.readers), None)
     server = next((one for one in config.servers if asked is not None and one.name == asked.name), None)
     if server is None:
         return NO_CATALOG

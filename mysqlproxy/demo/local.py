@@ -7,6 +7,7 @@ every port is an unprivileged one on 127.0.0.1; a database server that the machi
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -165,9 +166,12 @@ class LocalCluster:
                     self.generation += 1
                     server.spawn()
             self._wait_ready()
-            state.clean(self.manager, self.workers, self._baseline)
-            self.wait_in_sync()
-            state.verify(self.servers, self._baseline)
+            with contextlib.ExitStack() as stack:
+                for server in self.servers:
+                    stack.enter_context(server.asking())
+                state.clean(self.manager, self.workers, self._baseline)
+                self.wait_in_sync()
+                state.verify(self.servers, self._baseline)
         except (LocalClusterError, pymysql.MySQLError, OSError):
             self.rebuild()
         for server in self.servers:

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ class LocalServer:
         self._passwords = passwords
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
+        self._asking: pymysql.Connection[Any] | None = None
         self._paused = False
 
     @property
@@ -202,15 +203,28 @@ class LocalServer:
         self, sql: str, args: Sequence[Any] | None = None, schema: str | None = None
     ) -> list[dict[str, Any]]:
         """Run one statement as root on a connection of its own; the rows by column name."""
-        options: dict[str, Any] = {
-            "read_timeout": QUERY_SECONDS,
-            "write_timeout": QUERY_SECONDS,
-            "database": schema,
-        }
-        with self.connect("root", cursorclass=pymysql.cursors.DictCursor, **options) as connection:
-            cursor = connection.cursor()
-            cursor.execute(sql, args)
-            return list(cursor.fetchall())
+        if schema is not None or self._asking is None:
+            with self._root(schema) as connection:
+                return _rows(connection, sql, args)
+        return _rows(self._asking, sql, args)
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Within, ``query`` asks on one connection: many small questions are answered in half the time."""
+        with self._root() as self._asking:
+            try:
+                yield
+            finally:
+                self._asking = None
+
+    def _root(self, schema: str | None = None) -> pymysql.Connection[Any]:
+        return self.connect(
+            "root",
+            cursorclass=pymysql.cursors.DictCursor,
+            read_timeout=QUERY_SECONDS,
+            write_timeout=QUERY_SECONDS,
+            database=schema,
+        )
 
     def value(self, sql: str, args: Sequence[Any] | None = None, schema: str | None = None) -> Any:
         """The first column of the first row, None when there is no row."""
@@ -276,3 +290,9 @@ class LocalServer:
         return self._installation.command(
             *(f"--{name.replace('_', '-')}={value}" for name, value in options.items())
         )
+
+
+def _rows(connection: pymysql.Connection[Any], sql: str, args: Sequence[Any] | None) -> list[dict[str, Any]]:
+    cursor = connection.cursor()
+    cursor.execute(sql, args)
+    return list(cursor.fetchall())

@@ -88,11 +88,17 @@ class Chain:
         rules = [self.trusted_host, *(one.certificate for one in self.gatekeepers)]
         return any(rule.fits(certificate) for rule in rules if rule is not None)
 
-    def sign(self, account: str, peer: Address | None, session: int, nonce: bytes) -> bytes:
-        """The assertion that this client has logged in to this account."""
+    def sign(
+        self, account: str, peer: Address | None, session: int, nonce: bytes, shown: bytes = b""
+    ) -> bytes:
+        """The assertion that this client has logged in to this account.
+
+        Args:
+            shown: fingerprint of the certificate that the connection was made with, where it is an older one.
+        """
         assert self.key is not None
         expires = int((time.time() + LIFETIME) * 1000)
-        body = Assertion(account, peer, session, expires, self.fingerprint, nonce).build()
+        body = Assertion(account, peer, session, expires, shown or self.fingerprint, nonce).build()
         return body + self.key.sign(CONTEXT + body)
 
     def check(

@@ -76,6 +76,8 @@ class ServerConnection(ServerWire):
             applied (``session.position.Position.moves``).
         tracks: the daemon follows the session's state with trackers; not on a trusted host.
         restart: it must be reset before it is used again (a hop's; the others go back to the pool for that).
+        untold_since: when the first statement began whose change of the session's state was told without saying
+            what; 0.0 while there is none.
         waiting, wake: who waits for a connection to this server, and how to tell them that this one is free.
     """
 
@@ -108,6 +110,7 @@ class ServerConnection(ServerWire):
         self.caught_up_all = -1
         self.tracks = True
         self.restart = False
+        self.untold_since = 0.0
         self.waiting: Sequence[object] = ()
         self.wake: Callable[[], None] = lambda: None
         self.created = 0.0
@@ -188,6 +191,7 @@ class ServerConnection(ServerWire):
         self.sequences = None
         self.role_set = False
         self.caught_up = self.caught_up_all = -1
+        self.untold_since = 0.0
         if self.tracks:
             await self.track()
 

@@ -1,8 +1,8 @@
-"""The manager's GTID position now, asked over a connection of the daemon's own.
+"""The manager's position now: its GTIDs or, without them, the end of its binary log.
 
-Sessions ask when they must know an upper bound of what can have been seen or written: their own connections cannot be
-used for it, because a statement between a client's two changes ROW_COUNT() and the warnings. Those who ask while a
-question is under way share the next one.
+Asked over a connection of the daemon's own. Sessions ask when they must know an upper bound of what can have been
+seen or written: their own connections cannot be used for it, because a statement between a client's two changes
+ROW_COUNT() and the warnings. Those who ask while a question is under way share the next one.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import asyncio
 import logging
 
 from mysqlproxy.cluster.gtid import GtidSet
-from mysqlproxy.cluster.view import ServerView
+from mysqlproxy.cluster.view import ServerView, version_of
 from mysqlproxy.errors import MalformedPacket, ProxyError
 from mysqlproxy.net.tasks import Tasks
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.login import Identity
 from mysqlproxy.pool.pools import Pools
 from mysqlproxy.protocol.capabilities import DEPRECATE_EOF
-from mysqlproxy.protocol.codec import read_lenenc_bytes
+from mysqlproxy.protocol.codec import read_lenenc, read_lenenc_bytes
 
 log = logging.getLogger("mysqlproxy.pool")
 
@@ -46,7 +46,7 @@ class ManagerPosition:
 
     async def ask(self, manager: ServerView | None) -> GtidSet | None:
         """All that the manager had committed at some moment after this call; None when it cannot be asked."""
-        if manager is None or manager.position is None:
+        if manager is None or (manager.position is None and manager.mariadb):
             return None
         self._manager = manager
         if self._next is None:
@@ -76,8 +76,12 @@ class ManagerPosition:
         try:
             async with asyncio.timeout(pool.limits.connect_timeout):
                 connection = await self._connected(manager)
+                if manager.position is None:
+                    known_as = b"BINARY LOG" if version_of(manager.version) >= (8, 2, 0) else b"MASTER"
+                    reply = await connection.query(b"SHOW %s STATUS" % known_as)
+                    return _logged(_row(reply.raise_error().packets(), connection), manager.origin)
                 reply = await connection.query(_MARIADB if connection.mariadb else _MYSQL)
-            return _gtids(reply.raise_error().packets(), connection)
+            return _gtids(_row(reply.raise_error().packets(), connection), connection)
         except (ProxyError, TimeoutError, ValueError) as error:
             log.info("server %s: its position could not be asked for: %s", manager.name, error)
             return None
@@ -101,14 +105,34 @@ class ManagerPosition:
             self._connection.close()
 
 
-def _gtids(packets: list[bytes], connection: ServerConnection) -> GtidSet:
-    """Of a text result with one row and one column.
+def _row(packets: list[bytes], connection: ServerConnection) -> bytes:
+    """The first row of a text result with one row.
 
     Raises:
-        MalformedPacket, ValueError: it is none.
+        MalformedPacket: it has none.
     """
-    row = 2 if connection.capabilities & DEPRECATE_EOF else 3
-    if len(packets) <= row:
+    definitions, _ = read_lenenc(packets[0], 0)
+    row = definitions + (1 if connection.capabilities & DEPRECATE_EOF else 2)
+    if len(packets) <= row + 1:
         raise MalformedPacket("no row where one was asked for")
-    value, _ = read_lenenc_bytes(packets[row], 0)
+    return packets[row]
+
+
+def _gtids(row: bytes, connection: ServerConnection) -> GtidSet:
+    """
+    Raises:
+        MalformedPacket, ValueError: it holds none.
+    """
+    value, _ = read_lenenc_bytes(row, 0)
     return GtidSet.parse(value.decode("ascii", "replace"), connection.mariadb)
+
+
+def _logged(row: bytes, origin: str) -> GtidSet:
+    """Of the first two columns, file and offset.
+
+    Raises:
+        MalformedPacket, ValueError: they are none.
+    """
+    file, end = read_lenenc_bytes(row, 0)
+    offset, _ = read_lenenc_bytes(row, end)
+    return GtidSet.in_log(origin, file.decode("ascii", "replace"), int(offset))

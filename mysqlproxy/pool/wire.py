@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, cast
 
+MAX_LAST_WORDS = 1024  # bytes
+
 
 class Consumer(Protocol):
     """Who is told what the server sends."""
@@ -27,6 +29,7 @@ class ServerWire(asyncio.Protocol):
         consumer: who gets what arrives; None while idle.
         closed: nothing can be sent any more.
         last_used: loop time of the last exchange, seconds.
+        last_words: what came unasked, as a server's ERR before it closes.
     """
 
     def __init__(self) -> None:
@@ -34,6 +37,7 @@ class ServerWire(asyncio.Protocol):
         self.consumer: Consumer | None = None
         self.closed = False
         self.last_used = 0.0
+        self.last_words = b""
         self.writable = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -42,6 +46,7 @@ class ServerWire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         consumer = self.consumer
         if consumer is None:
+            self.last_words = data[:MAX_LAST_WORDS]
             self.abort()  # unasked for: never to be taken for an answer
             return
         consumer.server_data(data)

@@ -28,6 +28,7 @@ class Why(Enum):
     AUTOCOMMIT_OFF = "autocommit_off"
     ISOLATION = "isolation"  # autocommit_reads allows it, but not at this isolation level
     NO_WORKER = "no_worker"
+    ASKED_AGAIN = "asked_again"  # the workers that could take it failed it, or refused it
     CONSISTENCY = "consistency"
     POSITION_UNKNOWN = "position_unknown"
     BEHIND = "behind"
@@ -104,7 +105,7 @@ def route(
             return _by_name(view, stay.server), Why.NO_WORKER
         manager = view.manager
         if manager is not None and manager.name not in excluded:
-            return manager, Why.NO_WORKER
+            return manager, Why.ASKED_AGAIN if excluded else Why.NO_WORKER
         raise NoServer("no server can take reads now; try again later")
     if (view.manager is None or view.manager.name in excluded) and only_session_state(verdict):
         for reader in view.readers:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from mysqlproxy.cluster.view import ClusterView
+from mysqlproxy.cluster.view import ClusterView, version_of
 from mysqlproxy.protocol.capabilities import IGNORE_SPACE
 from mysqlproxy.protocol.mimic import charset_name
 from mysqlproxy.routing.offload import ISOLATION
@@ -46,7 +45,7 @@ def context_of(
     usual = SqlContext()
     return SqlContext(
         mariadb=view.mariadb,
-        version=_version(view.version) if view.version else usual.version,
+        version=version_of(view.version) if view.version else usual.version,
         ansi_quotes="ANSI_QUOTES" in modes,
         no_backslash_escapes="NO_BACKSLASH_ESCAPES" in modes,
         pipes_as_concat="PIPES_AS_CONCAT" in modes,
@@ -75,10 +74,3 @@ def set_last(session: Session, names: tuple[str, ...]) -> str:
     """The value of the variable that has these names, "" when the session has not set it."""
     variables = session.state.variables
     return next((variables[name] for name in reversed(variables) if name in names), "")
-
-
-def _version(greeting: str) -> tuple[int, int, int]:
-    """(10, 11, 19) of "5.5.5-10.11.19-MariaDB-log"."""
-    found = re.findall(r"[0-9]+\.[0-9]+\.[0-9]+", greeting.removeprefix("5.5.5-"))
-    major, minor, patch = (int(part) for part in found[0].split(".")) if found else (0, 0, 0)
-    return major, minor, patch

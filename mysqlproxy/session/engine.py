@@ -70,6 +70,7 @@ class Session:
         epoch: of the last view that all of ``held`` were compared with.
         login_schema: the schema named at login, which a reset returns to; ``login_status`` the flags likewise.
         gone: the client has left or was closed.
+        shown: fingerprint of the certificate that its connection to the next hop was made with, in a chain.
         since: loop time of the last statement's end; ``transaction_since`` of the transaction's begin, 0.0 without.
     """
 
@@ -77,7 +78,7 @@ class Session:
         "account", "active", "admitted", "barred", "busy", "capabilities", "cells", "charset", "client",
         "consistency", "context", "epoch", "gone", "held", "id", "identity", "login_packets", "login_schema",
         "login_status", "loop", "offload", "position", "prepared", "reask", "recall", "relay", "request", "services",
-        "since", "state", "status", "stay", "strategy", "task", "tickets", "trackers",
+        "shown", "since", "state", "status", "stay", "strategy", "task", "tickets", "trackers",
         "transaction_since", "why",
     )  # fmt: skip
 
@@ -121,6 +122,7 @@ class Session:
         self.since = self.loop.time()
         self.transaction_since = 0.0
         self.login_schema: bytes | None = None
+        self.shown = b""
         self.login_status = STATUS_AUTOCOMMIT
         self.task: asyncio.Task[None] | None = None
         self.run(lifecycle.log_in(self), "login")

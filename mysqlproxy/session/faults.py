@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mysqlproxy.cluster.view import ServerView
 from mysqlproxy.errors import ClientFault, Interrupted, ProxyError, ServerFault, TooManyConnections
 from mysqlproxy.pool.connection import ServerConnection, fault_of
-from mysqlproxy.pool.keep import IRREPLACEABLE, names
+from mysqlproxy.pool.keep import IRREPLACEABLE, Keep, names
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
@@ -34,8 +34,9 @@ _MAX_TRIES = 4  # servers asked for one read
 # A worker says so when a read would write, or when replication has not brought it yet what the manager has:
 # the manager's answer counts (ER_OPTION_PREVENTS_STATEMENT, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION,
 # ER_READ_ONLY_MODE; ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR, ER_BAD_DB_ERROR, ER_SP_DOES_NOT_EXIST, ER_VIEW_INVALID,
-# ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR, ER_DBACCESS_DENIED_ERROR).
-_MANAGER_DECIDES = frozenset((1290, 1792, 1836, 1146, 1054, 1049, 1305, 1356, 1142, 1143, 1044))
+# ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR, ER_DBACCESS_DENIED_ERROR, ER_PROCACCESS_DENIED_ERROR;
+# ER_ACCESS_DENIED_ERROR meets the daemon at its login to the worker).
+_MANAGER_DECIDES = frozenset((1290, 1792, 1836, 1146, 1054, 1049, 1305, 1356, 1142, 1143, 1044, 1370))
 
 _COUNTS = re.compile(rb"row_count|found_rows", re.IGNORECASE)
 
@@ -102,7 +103,9 @@ def idle_connection_lost(session: Session, connection: ServerConnection) -> None
     settle.remember_server(session)
     if session.gone or session.active is connection:
         return
-    if connection.keep & IRREPLACEABLE:
+    if connection.keep & Keep.HOP and session.login_packets is None:
+        lifecycle.hop_lost(session, connection)
+    elif connection.keep & IRREPLACEABLE:
         log.warning(
             "server %s is lost, and with it %s; the client is closed",
             connection.name,

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from mysqlproxy.cluster.gtid import GtidSet
-from mysqlproxy.cluster.view import ServerView
+from mysqlproxy.cluster.view import ServerView, version_of
 from mysqlproxy.config.schema import Consistency
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.routing.route import Why
@@ -101,6 +101,8 @@ async def catch_up(session: Session, connection: ServerConnection) -> bool:
 def told(session: Session, text: str, connection: ServerConnection, request: Request) -> None:
     """An OK packet named the GTID of a write: what reads must not be behind from now on.
 
+    It may be an earlier statement's: an EOF (INSERT ... RETURNING) says that there is one, and the next OK which.
+
     Raises:
         ValueError: it is none.
     """
@@ -108,10 +110,9 @@ def told(session: Session, text: str, connection: ServerConnection, request: Req
     gtids = session.position.told(text, connection.mariadb)
     services.position.add(gtids)
     # Who had it before it was written had another one of that name.
+    began = connection.untold_since or request.started
     if any(
-        server.observed_until < request.started
-        and server.position is not None
-        and server.position.covers(gtids)
+        server.observed_until < began and server.position is not None and server.position.covers(gtids)
         for server in services.view.servers
     ):
         services.begin_anew()
@@ -156,8 +157,30 @@ async def _required(session: Session, connection: ServerConnection) -> GtidSet |
 
 async def _wait_for(session: Session, connection: ServerConnection, required: GtidSet) -> bool:
     seconds = max(_SHORTEST_WAIT, session.services.config.routing.consistency_wait)
+    if required.place is not None:
+        return await _wait_for_log(session, connection, required.place, seconds)
     function = b"MASTER_GTID_WAIT" if connection.mariadb else b"WAIT_FOR_EXECUTED_GTID_SET"
     text = b"SELECT %s('%s', %.3f)" % (function, str(required).encode("ascii"), seconds)
+    return await _asked(session, connection, text, seconds) == 0
+
+
+async def _wait_for_log(
+    session: Session, connection: ServerConnection, place: tuple[str, str, int], seconds: float
+) -> bool:
+    """The servers' wait function counts in the log of whom the worker replicates from: that must be the manager, and
+    the one whose log was asked."""
+    origin, file, offset = place
+    view = session.services.view
+    worker, manager = view.by_name.get(connection.name), view.manager
+    if worker is None or manager is None or not origin == worker.source == manager.origin:
+        return False
+    function = b"SOURCE" if version_of(worker.version) >= (8, 0, 26) else b"MASTER"
+    text = b"SELECT %s_POS_WAIT('%s', %d, %.3f)" % (function, file.encode("ascii"), offset, seconds)
+    events = await _asked(session, connection, text, seconds)
+    return events is not None and events >= 0
+
+
+async def _asked(session: Session, connection: ServerConnection, text: bytes, seconds: float) -> int | None:
     async with asyncio.timeout(seconds + session.services.config.limits.connect_timeout):
         reply = await connection.query(text)
-    return not reply.errno and single_number(reply.packets(), connection.capabilities) == 0
+    return None if reply.errno else single_number(reply.packets(), connection.capabilities)

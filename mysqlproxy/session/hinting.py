@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mysqlproxy.hints")
 
-_CHOSEN = (Why.STRATEGY, Why.HINT, Why.NO_WORKER, Why.DIRECT)
+_CHOSEN = (Why.STRATEGY, Why.HINT, Why.NO_WORKER, Why.ASKED_AGAIN, Why.DIRECT)
 MAX_LOGGED = 1000  # faults that are logged once each; beyond that they are only counted
 
 

@@ -15,12 +15,12 @@ from mysqlproxy.cluster.hop import PROBE, described
 from mysqlproxy.errors import (
     AccessDenied,
     ClientFault,
+    MalformedPacket,
     PolicyDenied,
     ProxyError,
     ServerFault,
     TooManyConnections,
 )
-from mysqlproxy.gatekeeper.chain import Chain
 from mysqlproxy.gatekeeper.login import Accept, default_plugin, new_nonce
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import Keep
@@ -28,9 +28,9 @@ from mysqlproxy.pool.login import Identity
 from mysqlproxy.protocol.assertion import Assertion
 from mysqlproxy.protocol.capabilities import SESSION_TRACK, STATUS_AUTOCOMMIT
 from mysqlproxy.protocol.credentials import ServerCredential
-from mysqlproxy.protocol.framing import frame
+from mysqlproxy.protocol.framing import frame, payload_of
 from mysqlproxy.protocol.handshake import ChangeUser, HandshakeResponse, parse_change_user
-from mysqlproxy.protocol.packets import Ok, build_err, build_ok
+from mysqlproxy.protocol.packets import Ok, build_err, build_ok, parse_err
 from mysqlproxy.routing.route import Stay
 from mysqlproxy.session import settle
 from mysqlproxy.session.login import (
@@ -105,15 +105,16 @@ def _answer_probe(session: Session, packets: LoginPackets) -> None:
 
     Raises:
         AccessDenied: it has no certificate of a hop.
-        ServerFault: this one is no use, as what comes behind it is down.
     """
     services = session.services
     chain = services.chain
     if chain is None or not chain.admits(channel_of(session.client).certificate):
         raise AccessDenied("Access denied", reason="a certificate of none that may connect")
+    answer = build_ok(Ok(info=described(services.view, services.boot)), session.capabilities)
     if chain.next_hop and services.view.manager is None:
-        raise next_is_down(services)
-    packets.write(build_ok(Ok(info=described(services.view, services.boot)), session.capabilities))
+        down = next_is_down(services)
+        answer = build_err(down.errno, down.sqlstate, str(down))
+    packets.write(answer)
     close(session)
 
 
@@ -192,9 +193,7 @@ async def _enter(session: Session, accepted: Accept, request: HandshakeResponse 
     session.cells = {}
     chain = services.chain
     session.identity = Identity(
-        accepted.credential
-        if chain is None or not chain.next_hop
-        else _asserting(session, account.name, chain),
+        accepted.credential if chain is None or not chain.next_hop else _asserting(session, account.name),
         session.capabilities,
         session.charset,
         _attributes(session, request.attributes),
@@ -210,7 +209,7 @@ async def _enter(session: Session, accepted: Accept, request: HandshakeResponse 
         session.state.schema = request.schema
         session.state.version += 1
     if chain is not None and chain.next_hop:
-        await _connect_next_hop(session, chain)
+        await _connect_next_hop(session)
     elif request.schema:
         await _check_schema(session)
         session.context_changed()
@@ -221,14 +220,18 @@ async def _enter(session: Session, accepted: Accept, request: HandshakeResponse 
     session.stay.manager_reads = settle.manager_reads(session)
 
 
-def _asserting(session: Session, account: str, chain: Chain) -> ServerCredential:
+def _asserting(session: Session, account: str) -> ServerCredential:
     async def prove(nonce: bytes) -> bytes:
-        return chain.sign(account, session.client.peer, session.id, nonce)
+        chain = session.services.chain  # as it is by then: keys change
+        assert chain is not None
+        if not session.held:
+            session.shown = chain.fingerprint  # its one connection is being made
+        return chain.sign(account, session.client.peer, session.id, nonce, session.shown)
 
     return ServerCredential(account, prove=prove)
 
 
-async def _connect_next_hop(session: Session, chain: Chain) -> None:
+async def _connect_next_hop(session: Session) -> None:
     """The one connection of this session, which it keeps: the proxy has a session of its own behind it.
 
     Raises:
@@ -370,6 +373,19 @@ def close(session: Session) -> None:
     """Close the client after what was written to it, and end."""
     session.client.close()
     end(session)
+
+
+def hop_lost(session: Session, connection: ServerConnection) -> None:
+    """The next hop has gone between two statements: an idle client is told why, in that hop's last words if it had
+    some.
+    """
+    chain = session.services.chain
+    error = ServerFault(f"Lost connection to the {chain.next_hop if chain is not None else 'server'}")
+    with contextlib.suppress(MalformedPacket):
+        last = parse_err(payload_of(connection.last_words), session.capabilities)
+        error = ServerFault(last.message, errno=last.errno, sqlstate=last.sqlstate)
+    log.warning("%s; the client is closed", error, extra={"session": session.id})
+    refuse_and_close(session, error)
 
 
 def shut_down(session: Session) -> None:

@@ -16,6 +16,7 @@ from mysqlproxy.gatekeeper.accounts import Account
 from mysqlproxy.gatekeeper.chain import Chain, Refused
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.login import Identity
+from mysqlproxy.pool.wire import MAX_LAST_WORDS
 from mysqlproxy.protocol import response
 from mysqlproxy.protocol.assertion import PLUGIN
 from mysqlproxy.protocol.capabilities import STATUS_IN_TRANS
@@ -204,7 +205,7 @@ class Passage(Session):
         """It broke between commands; the pool tells."""
         self.held.pop(connection.name, None)
         if not self.gone and self.active is not connection and self.login_packets is None:
-            lifecycle.close(self)
+            lifecycle.hop_lost(self, connection)
 
     def _lost(self) -> None:
         if not self.gone:
@@ -261,7 +262,9 @@ class Idle:
         self._session = session
 
     def server_data(self, data: bytes) -> None:
-        self._session.upstream.abort()  # the proxy's last words, or nonsense; connection_closed follows
+        upstream = self._session.upstream
+        upstream.last_words = data[:MAX_LAST_WORDS]
+        upstream.abort()  # connection_closed follows
 
     def server_lost(self, error: Exception | None) -> None:
         pass  # connection_closed follows

@@ -113,6 +113,10 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     session.status = session.relay.told(status) & _STANDING
     if walker.session_state or verdict.effects & (Effect.VARIABLES | Effect.ROLE):
         _learn_state(session, connection, request, verdict)
+    if walker.session_state:
+        connection.untold_since = 0.0
+    elif walker.state_changed and not connection.untold_since:
+        connection.untold_since = request.started
     _learn_position(session, connection, request, verdict, status)
     connection.keep = _keep(connection, verdict, walker, status)
     if connection.was_manager and verdict is not _NOTHING:

@@ -69,7 +69,7 @@ class Database:
             raise
 
     def _connection(self) -> pymysql.Connection[DictCursor]:
-        connection = getattr(self._thread, "connection", None)
+        connection: pymysql.Connection[DictCursor] | None = getattr(self._thread, "connection", None)
         if connection is not None:
             try:
                 connection.ping(reconnect=False)

@@ -141,7 +141,7 @@ def test_quick_measures_everything_and_leaves_the_results(run: Callable[..., Ben
 
 
 def test_interrupted_it_reports_what_it_has_and_leaves_nothing(run: Callable[..., Bench]) -> None:
-    bench = run("--only", "wide*", "--rounds", "1", "--seconds", "30")
+    bench = run("--only", "wide*", "--rounds", "1", "--seconds", "8")
     bench.read_until("wide rows 16: direct, round 1")
     bench.process.send_signal(signal.SIGINT)
     assert bench.end() == 128 + signal.SIGINT, bench.output

@@ -27,6 +27,7 @@ from mysqlproxy.protocol.handshake import (
 )
 from mysqlproxy.protocol.packets import Err, parse_err
 from tests.support.chain import ChainOfDaemons, make_pki, standing_chain
+from tests.support.raw import RESET_CONNECTION, proxied
 from tests.support.sessions import ask, errno, reload, value
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
@@ -85,7 +86,7 @@ def test_a_statement_under_way_gets_a_clear_error(chain: ChainOfDaemons) -> None
 
 def test_keys_are_changed_without_a_refused_login(chain: ChainOfDaemons) -> None:
     old = chain.pki.joinpath("gatekeeper", "signing.key").read_bytes()
-    with chain.gatekeeper.connect() as before:
+    with chain.gatekeeper.connect() as before, proxied(chain.gatekeeper) as pooled:
         make_pki(chain.pki, "--renew")
         assert chain.pki.joinpath("gatekeeper", "signing.key").read_bytes() != old
         for daemon in (chain.proxy, chain.trusted_host, chain.gatekeeper):
@@ -93,6 +94,19 @@ def test_keys_are_changed_without_a_refused_login(chain: ChainOfDaemons) -> None
             reload(daemon)
         assert works(chain)
         assert value(before, "SELECT 1") == 1
+        pooled.command(RESET_CONNECTION)  # a new assertion over a connection of the old certificate
+        assert pooled.query("SELECT 1").value == b"1"
+
+
+def test_who_waits_for_nothing_is_told_why(chain: ChainOfDaemons) -> None:
+    """The hop's own last words come through to the client, as a server's would."""
+    with proxied(chain.gatekeeper) as idle:
+        assert idle.query("SELECT 1").value == b"1"
+        chain.proxy.stop()
+        sequence, payload = idle.packet()
+        assert (sequence, refused(payload).errno) == (0, 1053)
+    chain.proxy.start("")
+    eventually(lambda: works(chain))
 
 
 # At the inner doors, with what a thief may have.

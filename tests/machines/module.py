@@ -33,3 +33,14 @@ def blocks(folder: Path = MODULE) -> Iterator[tuple[str, str, str, dict[str, Any
                     if len(labels) == (2 if kind in ("resource", "data") else 1):
                         break
                 yield path.name, kind, ".".join(labels), body
+
+
+def edges() -> list[dict[str, Any]]:
+    """security.tf's: which group may reach which, and on what port."""
+    with (MODULE / "security.tf").open(encoding="utf-8") as file:
+        found = hcl2.load(file)["locals"][0]["edges"]
+    return [
+        {key: value.strip('"') if isinstance(value, str) else value for key, value in edge.items()}
+        for edge in found.values()
+        if isinstance(edge, dict)
+    ]

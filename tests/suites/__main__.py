@@ -13,7 +13,7 @@ from rich.console import Console
 from mysqlproxy.demo.errors import LocalClusterError
 from tests.suites.compare import compare, show
 from tests.suites.runs import SUITES
-from tests.suites.scene import open_scene
+from tests.suites.scene import open_mysql_scene, open_scene
 from tests.suites.sources import NoSource
 
 
@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
         "names", nargs="*", metavar="NAME", help=f"any of {', '.join(SUITES)}; all by default"
     )
     parser.add_argument("--part", action="append", help="a path of SQLAlchemy's suite or a label of Django's")
+    parser.add_argument("--mysql", action="store_true", help="in front of MySQL instead of MariaDB")
     chosen = parser.parse_args(arguments)
     unknown = [name for name in chosen.names if name not in SUITES]
     if unknown:
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="mysqlproxy-suites-") as name,
-            open_scene(Path(name)) as scene,
+            (open_mysql_scene if chosen.mysql else open_scene)(Path(name)) as scene,
         ):
             for suite in (SUITES[name] for name in chosen.names or SUITES):
                 if suite.missing:

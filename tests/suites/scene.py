@@ -14,9 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mysqlproxy.demo.daemon import Daemon, cluster_config
 from mysqlproxy.demo.local import LocalCluster, free_port
+from tests.support.mysql import MysqlPair, find_mysql
+from tests.support.sessions import mysql_pair_config
 
 ACCOUNT = "suites"
 STRONG_ACCOUNT = "suites_strong"  # its reads see what any client wrote
@@ -29,7 +32,7 @@ SCHEMAS = ("test", "test_schema", "test_schema_2")  # those that SQLAlchemy's te
 class Scene:
     """The cluster, the daemon, and the accounts' password on both."""
 
-    cluster: LocalCluster
+    cluster: LocalCluster | MysqlPair
     daemon: Daemon
     password: str
 
@@ -50,8 +53,14 @@ class Scene:
 
     def wrong_writes(self) -> list[str]:
         """Workers that hold a transaction that did not come from the manager, or that stopped replicating."""
-        manager = self.cluster.manager
         wrong = []
+        if isinstance(self.cluster, MysqlPair):
+            done = self.cluster.manager.value("SELECT @@global.gtid_executed")
+            for replica in self.cluster.workers:
+                own = replica.value("SELECT GTID_SUBTRACT(@@global.gtid_executed, %s)", (done,))
+                wrong += [f"{replica.name}: {own}"] if own else []
+            return wrong
+        manager = self.cluster.manager
         for worker in self.cluster.workers:
             state = str(worker.value("SELECT @@gtid_binlog_state"))
             origins = {gtid.split("-")[1] for gtid in state.split(",") if gtid}
@@ -96,26 +105,55 @@ def open_scene(directory: Path, time_zones: bool = False) -> Iterator[Scene]:
         used = {server.port for server in cluster.servers}
         port = free_port(used)
         config = cluster_config(cluster, port, free_port(used | {port}))
-        config["routing"] = {"strategy": "random", "read_consistency": "session"}
-        config["users"] = [
-            {"name": ACCOUNT, "password": password},
-            {"name": STRONG_ACCOUNT, "password": password, "read_consistency": "strong"},
-            {
-                "name": OFFLOAD_ACCOUNT,
-                "password": password,
-                "read_consistency": "strong",
-                "autocommit_reads": "offload_any_isolation",
-            },
-        ]
-        folder = directory / "daemon"
-        folder.mkdir()
-        daemon = Daemon(folder, config)
-        daemon.start()
-        try:
-            daemon.wait_for(
-                lambda: daemon.metrics().total("mysqlproxy_server_up") == len(cluster.servers),
-                "the daemon sees all servers",
-            )
-            yield Scene(cluster, daemon, password)
-        finally:
-            daemon.stop()
+        with _daemon(directory, cluster, config, password) as scene:
+            yield scene
+
+
+@contextmanager
+def open_mysql_scene(directory: Path) -> Iterator[Scene]:
+    """The same with MySQL, a source and a replica."""
+    password = secrets.token_urlsafe(18)
+    pair = MysqlPair(find_mysql(), directory)
+    try:
+        pair.start()
+        for account in (ACCOUNT, STRONG_ACCOUNT, OFFLOAD_ACCOUNT):
+            pair.manager.query(f"CREATE USER {account}@'%' IDENTIFIED BY '{password}'")
+            pair.manager.query(f"GRANT ALL PRIVILEGES ON *.* TO {account}@'%' WITH GRANT OPTION")
+        pair.replica.query("SET GLOBAL super_read_only = ON")
+        pair.wait_in_sync()
+        used = {server.port for server in pair.servers}
+        with _daemon(directory, pair, mysql_pair_config(pair, lambda: _another(used)), password) as scene:
+            yield scene
+    finally:
+        pair.stop()
+
+
+def _another(used: set[int]) -> int:
+    port = free_port(used)
+    used.add(port)
+    return port
+
+
+@contextmanager
+def _daemon(
+    directory: Path, cluster: LocalCluster | MysqlPair, config: dict[str, Any], password: str
+) -> Iterator[Scene]:
+    config["routing"] = {"strategy": "random", "read_consistency": "session"}
+    offload = {"read_consistency": "strong", "autocommit_reads": "offload_any_isolation"}
+    config["users"] = [
+        {"name": ACCOUNT, "password": password},
+        {"name": STRONG_ACCOUNT, "password": password, "read_consistency": "strong"},
+        {"name": OFFLOAD_ACCOUNT, "password": password, **offload},
+    ]
+    folder = directory / "daemon"
+    folder.mkdir()
+    daemon = Daemon(folder, config)
+    daemon.start()
+    try:
+        daemon.wait_for(
+            lambda: daemon.metrics().total("mysqlproxy_server_up") == len(cluster.servers),
+            "the daemon sees all servers",
+        )
+        yield Scene(cluster, daemon, password)
+    finally:
+        daemon.stop()

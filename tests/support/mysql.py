@@ -122,6 +122,7 @@ class MysqlPair:
             ports.add(port)
             self.servers.append(MysqlServer(name, directory / name, port))
         self.source, self.replica = self.servers
+        self.manager, self.workers = self.source, [self.replica]
 
     def start(self) -> None:
         """Initialize, start both, replicate; returns when the replica has the accounts."""

@@ -173,3 +173,20 @@ def test_a_text_has_a_maximum() -> None:
 
 def test_the_binlog_state_has_one_entry_per_server() -> None:
     assert parse_mariadb_list("0-2-5,0-1-9, 0-1-9") == ((0, 1, 9), (0, 2, 5))
+
+
+UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+
+
+def test_a_place_in_a_binary_log_is_a_set_that_no_server_understands() -> None:
+    one, further = GtidSet.in_log(UUID, "bin.log.000009", 900), GtidSet.in_log(UUID, "bin.log.000010", 4)
+    assert further.covers(one) and not one.covers(further)
+    assert one.merge(further).place == (UUID, "bin.log.000010", 4)
+    assert GtidSet.in_log(UUID, "b.1234567", 1 << 40).place == (UUID, "b.1234567", 1 << 40)
+    other = GtidSet.in_log(UUID.replace("1", "2"), "bin.log.000011", 4)
+    assert not other.covers(one)
+    assert one.merge(other).place is None
+    assert GtidSet.parse(f"{UUID}:1-5", False).place is None
+    for file in ("binlog", "bin'log.000001", ".000001", "binlog.x", "binlog.-1"):
+        with pytest.raises(ValueError, match="binary log"):
+            GtidSet.in_log(UUID, file, 4)

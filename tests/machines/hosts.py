@@ -1,0 +1,123 @@
+"""Machines for the tests of deploy/provision: namespaces on a switch, each a copy of this machine, changes are lost.
+
+``host.sh`` runs in them as cloud-init would run it, with the rules of the module's security groups between them. In
+place of systemd and of AWS's command line stand the few lines of ``stand_ins``.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mysqlproxy.demo.install import Installation, make_template
+from mysqlproxy.demo.network import Network, Rule
+from tests.machines.module import DEPLOY, edges
+
+CHECKOUT = DEPLOY.parent
+STAND_INS = Path(__file__).parent / "stand_ins"
+ROLES = {
+    "gatekeeper": "gatekeeper",
+    "trusted-host": "trusted_host",
+    "proxy": "proxy",
+    "manager": "manager",
+    "worker1": "worker",
+}
+ADDRESSES = {name: f"10.78.0.{number}" for number, name in enumerate((*ROLES, "client"), 10)}
+_ROOT = (
+    "CREATE USER root@localhost IDENTIFIED VIA unix_socket",
+    "GRANT ALL PRIVILEGES ON *.* TO root@localhost WITH GRANT OPTION",
+)
+
+
+class Machines:
+    """All hosts of a chain; ``stage`` has a folder for each, with its log."""
+
+    def __init__(self, stage: Path, network: Network) -> None:
+        self.stage = stage
+        self.network = network
+
+    def status(self, name: str) -> str:
+        """How host.sh ended: ok, failed, or "" as long as it runs."""
+        path = self.stage / name / "status"
+        return path.read_text().strip() if path.exists() else ""
+
+    def log(self, name: str) -> str:
+        path = self.stage / name / "log"
+        return path.read_text("utf-8", "replace") if path.exists() else ""
+
+    def within(self, name: str) -> list[str]:
+        """What begins a command in the host's network."""
+        return ["ip", "netns", "exec", self.network[name].namespace]
+
+    def reaches(self, name: str, target: str) -> bool:
+        """Whether this host can connect to port 3306 of that one."""
+        probe = f"exec 3<>/dev/tcp/{ADDRESSES[target]}/3306"
+        command = [*self.within(name), "timeout", "2", "bash", "-c", probe]
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def rules() -> list[Rule]:
+    """The module's security groups, and its clients'."""
+    names: dict[str, list[str]] = {}
+    for name, role in ROLES.items():
+        names.setdefault(role, []).append(name)
+    found = [Rule("client", "gatekeeper", 3306)]
+    for edge in edges():
+        found += [
+            Rule(source, target, edge["port"])
+            for source in names[edge["from"]]
+            for target in names.get(edge["to"], ())
+        ]
+    return found
+
+
+@contextmanager
+def machines(stage: Path) -> Iterator[Machines]:
+    """Start them all at once, as Terraform does."""
+    network = Network(ADDRESSES, rules(), ("client",), f"mysqlproxy-{secrets.token_hex(3)}")
+    made = Machines(stage, network)
+    (stage / "hosts").write_text("".join(f"{address} {name}\n" for name, address in ADDRESSES.items()))
+    make_template(Installation.find(), stage / "template", _ROOT, lambda: None)
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        network.start()
+        for name, role in ROLES.items():
+            _furnish(stage / name, name, role, stage)
+            folders = {str(CHECKOUT), sys.prefix, sys.base_prefix}
+            command = [
+                *made.within(name),
+                *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
+                *(str(STAND_INS / "init"), str(stage / name), str(CHECKOUT), *sorted(folders)),
+            ]
+            with (stage / name / "init.log").open("wb") as log:
+                processes.append(
+                    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+                )
+        yield made
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+        network.stop()
+
+
+def _furnish(folder: Path, name: str, role: str, stage: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    lines = [
+        f"ROLE={role}",
+        f"NAME={name}",
+        f"SECRET=test/{name}",
+        "WORKERS=worker1",
+        "LOG_GROUP=/test/hosts",
+    ]
+    (folder / "mysqlproxy-host").write_text("\n".join(lines) + "\n")
+    program = folder / "mysqlproxy"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={CHECKOUT} exec {sys.executable} -P -m mysqlproxy "$@"\n')
+    program.chmod(0o755)
+    if role in ("manager", "worker"):
+        shutil.copytree(stage / "template", folder / "data")

@@ -1,0 +1,89 @@
+"""deploy/provision on machines of its own: what user data calls, from put_secrets.sh to the workload of the demo."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mysqlproxy.demo.network import unavailable
+from tests.machines.hosts import ADDRESSES, ROLES, STAND_INS, machines
+from tests.machines.module import DEPLOY
+from tests.support.waiting import eventually
+
+PROVISION = DEPLOY / "provision"
+DAEMON = "http://127.0.0.1:9104"
+
+
+def test_hosts_become_a_chain(tmp_path: Path) -> None:
+    """Hosts wait for their secrets and become what they should; the workload runs; nobody else gets in."""
+    why = unavailable()
+    if why:
+        pytest.skip(why)
+    folder, aws = tmp_path / "operator", tmp_path / "aws"
+    aws.mkdir()
+    program = aws / "mysqlproxy"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={DEPLOY.parent} exec {sys.executable} -P -m mysqlproxy "$@"\n')
+    program.chmod(0o755)
+    operator = {**os.environ, "PATH": f"{STAND_INS}:{aws}:{os.environ['PATH']}", "SECRETS": str(aws)}
+    run = [str(PROVISION / "put_secrets.sh"), "test", str(folder), ADDRESSES["gatekeeper"], "worker1"]
+    subprocess.run(run, env=operator, check=True, capture_output=True, text=True)
+    for name in ROLES:  # each host sees its own secret only
+        (tmp_path / name).mkdir()
+        shutil.copy(aws / f"test_{name}", tmp_path / name)
+    late = tmp_path / "worker1" / "test_worker1"
+    late.rename(tmp_path / "late")
+    with machines(tmp_path) as made:
+        for name in ROLES:
+            if name == "worker1":
+                assert made.status(name) == ""
+                (tmp_path / "late").rename(late)
+            eventually(lambda name=name: made.status(name), timeout=90, what=f"{name}: {made.log(name)}")
+            assert made.status(name) == "ok", f"{name}: {made.log(name)}"
+        metrics = " ".join([*made.within("proxy"), "curl", "--silent", f"{DAEMON}/metrics"])
+        eventually(lambda: 'server_readable{server="worker1"} 1.0' in _output(metrics.split()), timeout=60)
+        ready = [
+            *made.within("gatekeeper"),
+            "curl",
+            "--silent",
+            "--write-out",
+            "%{http_code}",
+            f"{DAEMON}/readyz",
+        ]
+        eventually(lambda: _output(ready).endswith("200"), timeout=60)
+        done = subprocess.run(
+            [*made.within("client"), str(PROVISION / "workload.sh"), ADDRESSES["gatekeeper"], str(folder)],
+            env={**operator, "METRICS": metrics},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        rows = [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()]
+        assert rows == [
+            ["strategy", "writes", "reads"],
+            ["direct", "manager 20", "manager 20"],
+            ["random", "manager 20", "worker1 20"],
+            ["customized", "manager 20", "worker1 20"],
+        ]
+        open_doors = {
+            *(("client", "gatekeeper"), ("gatekeeper", "trusted-host"), ("trusted-host", "proxy")),
+            *(("proxy", "manager"), ("proxy", "worker1"), ("worker1", "manager")),
+        }
+        doors = [
+            (source, target) for source, target in itertools.permutations(ADDRESSES, 2) if target != "client"
+        ]
+        with ThreadPoolExecutor(10) as threads:
+            found = threads.map(lambda door: made.reaches(*door), doors)
+        assert {door for door, reached in zip(doors, found, strict=True) if reached} == open_doors
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout
