@@ -18,7 +18,7 @@ import pymysql
 import pytest
 
 import mysqlproxy
-from mysqlproxy.demo import command, install, network
+from mysqlproxy.demo import command, install, local, network
 from mysqlproxy.demo.daemon import Daemon, Metrics
 
 CHECKOUT = Path(__file__).parent.parent.parent
