@@ -51,3 +51,8 @@ IRREPLACEABLE: Final = ~(OF_LAST_STATEMENT | Keep.AUTOCOMMIT_OFF)
 def names(keep: int) -> str:
     """The reasons for logs, as in ``TRANSACTION|WARNINGS``."""
     return "|".join(name for name, bit in vars(Keep).items() if name.isupper() and bit & keep)
+
+
+def kept_for(keep: int) -> str:
+    """The one reason for metrics, of those for which a session's every statement stays; "kept" for none."""
+    return names(keep & STAY).rpartition("|")[2].lower() or "kept"

@@ -6,6 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from mysqlproxy.pool.connection import ServerConnection
+from mysqlproxy.pool.keep import kept_for
+from mysqlproxy.routing.route import Why
 from mysqlproxy.session import hinting
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql.verdict import Kind
@@ -31,7 +33,10 @@ def record(session: Session, connection: ServerConnection, request: Request, sec
     if connection.walker.errno:
         cell.errors += 1
     if kind is Kind.READ and connection.was_manager:
-        session.services.counters.reads_on_manager(session.why.value)
+        why = session.why
+        session.services.counters.reads_on_manager(
+            kept_for(connection.keep) if why is Why.KEPT else why.value
+        )
     if request.hint is not None:
         hinting.record(session, connection, request)
     if seconds >= session.services.config.log.slow_statement:

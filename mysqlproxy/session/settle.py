@@ -6,6 +6,7 @@ first, and the verdict for what they do not show.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ from mysqlproxy.sql.verdict import Effect, Kind, Verdict
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
 
+log = logging.getLogger("mysqlproxy.session")
+
 _KEEP_FOR: tuple[tuple[int, int], ...] = (
     (Effect.USER_VARIABLES, Keep.USER_VARIABLES),
     (Effect.TEMPORARY_TABLE, Keep.TEMPORARY_TABLE),
@@ -56,6 +59,7 @@ _STANDING = (
     | STATUS_IN_TRANS_READONLY
     | STATUS_ANSI_QUOTES
 )
+MAX_REASON = 300  # characters of why a session stays, in the log
 _PAST_THE_LOG = frozenset(("sql_log_bin", "skip_replication"))
 # What prepares or resets a statement has none of the effects of its execution.
 _ABOUT_A_STATEMENT = frozenset((Command.STMT_PREPARE, Command.STMT_RESET))
@@ -118,6 +122,7 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     elif walker.state_changed and not connection.untold_since:
         connection.untold_since = request.started
     _learn_position(session, connection, request, verdict, status)
+    tracked = not connection.keep & Keep.UNTRACKED
     connection.keep = _keep(connection, verdict, walker, status)
     if connection.was_manager and verdict is not _NOTHING:
         session.offload.settle(verdict, status, walker.errno)
@@ -136,6 +141,9 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         _learn_prepared(session, connection, request, status)
     if session.state.uncarried:
         connection.keep |= Keep.UNTRACKED
+    if tracked and connection.keep & Keep.UNTRACKED:
+        why = session.state.uncarried or "; ".join(verdict.reasons)[:MAX_REASON]
+        log.info("the session stays on %s: %s", connection.name, why, extra={"session": session.id})
     _remember_stay(session, connection)
 
 
