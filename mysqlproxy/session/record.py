@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from mysqlproxy.pool.connection import ServerConnection
-from mysqlproxy.pool.keep import kept_for
+from mysqlproxy.pool.keep import Keep, kept_for
 from mysqlproxy.routing.route import Why
 from mysqlproxy.session import hinting
 from mysqlproxy.session.request import Request
@@ -32,7 +32,7 @@ def record(session: Session, connection: ServerConnection, request: Request, sec
     cell.observe(seconds)
     if connection.walker.errno:
         cell.errors += 1
-    if kind is Kind.READ and connection.was_manager:
+    if kind is Kind.READ and connection.was_manager and not connection.keep & Keep.HOP:
         why = session.why
         session.services.counters.reads_on_manager(
             kept_for(connection.keep) if why is Why.KEPT else why.value
