@@ -70,6 +70,7 @@ class ServerConnection(ServerWire):
         cursors: the owner's prepared-statement ids that have a cursor open here.
         was_manager: whether its server was the manager when the owner got it.
         inserted: a statement may have set LAST_INSERT_ID() here.
+        old_warnings: those that it knows are of a statement before the owner's last one, which ran elsewhere.
         sequences: those that a statement has drawn from here, as schema.name: LASTVAL() knows them; None for none.
         role_set: the owner may have set a role.
         caught_up, caught_up_all: how many of the owner's writes, and of all sessions', the server is known to have
@@ -104,6 +105,7 @@ class ServerConnection(ServerWire):
         self.cursors: set[int] = set()
         self.was_manager = False
         self.inserted = False
+        self.old_warnings = False
         self.sequences: frozenset[str] | None = None
         self.role_set = False
         self.caught_up = -1
@@ -188,6 +190,7 @@ class ServerConnection(ServerWire):
         self.bound = {}
         self.cursors = set()
         self.inserted = False
+        self.old_warnings = False
         self.sequences = None
         self.role_set = False
         self.caught_up = self.caught_up_all = -1

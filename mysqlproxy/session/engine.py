@@ -209,6 +209,8 @@ class Session:
         services = self.services
         if request.verdict.needs is Needs.LAST_INSERT:
             faults.check_last_value(self, request)
+        elif request.verdict.needs is Needs.LAST_STATEMENT:
+            faults.forget_old_warnings(self, request)
         bound = request.pinned or self.stay.server
         if bound and faults.is_bound(self, bound) and (request.pinned or bound not in services.view.by_name):
             self.why = Why.KEPT

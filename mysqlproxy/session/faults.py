@@ -181,6 +181,13 @@ def check_last_statement(session: Session, request: Request) -> None:
         )
 
 
+def forget_old_warnings(session: Session, request: Request) -> None:
+    """What the last statement had no part in is not shown as its warnings: see ``transfer.bring_up_to_date``."""
+    last = session.held.get(session.stay.last_server or "")
+    if last is not None and last.old_warnings and not _COUNTS.search(request.raw):
+        last.synced = -1
+
+
 def check_last_value(session: Session, request: Request) -> None:
     """LASTVAL() cannot be given to another connection, and keeps none: who draws from sequences rarely asks for it.
 

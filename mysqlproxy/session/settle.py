@@ -128,6 +128,12 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         session.offload.settle(verdict, status, walker.errno)
     if verdict.effects & Effect.INSERT or walker.last_insert_id:
         connection.inserted = True
+    if connection.old_warnings and (
+        verdict.kind is Kind.WRITE or verdict.tables or walker.warnings or walker.errno
+    ):
+        connection.old_warnings = (
+            False  # a server keeps them until a statement uses tables, or has some itself
+        )
     if verdict.effects & _MAY_SET_ROLE:
         connection.role_set = True
     if verdict.effects & Effect.SEQUENCE and not walker.errno:
@@ -264,6 +270,7 @@ def _is_last(session: Session, connection: ServerConnection) -> None:
     before = session.held.get(session.stay.last_server or "")
     session.stay.last_server = connection.name
     if before is not None and before.keep & OF_LAST_STATEMENT:
+        before.old_warnings = bool(before.keep & Keep.WARNINGS)
         before.keep &= ~OF_LAST_STATEMENT
         before.offer()
 

@@ -133,6 +133,16 @@ def test_user_variables_keep_their_values_while_plain_reads_go_to_workers(
     assert client.query("SELECT a FROM t WHERE a + 4 = @x").value == b"1"
 
 
+def test_warnings_of_before_a_read_elsewhere_are_not_shown_again(logs: Logs, client: RawClient) -> None:
+    for between in ("USE app", "BEGIN; COMMIT", "SET @x = 1"):
+        assert logs.of("INSERT IGNORE INTO t (id) VALUES (1)", READ) in ([0, 1, 0], [0, 0, 1])
+        client.query(between).check()
+        assert client.query("SHOW WARNINGS").texts() == [], between
+    client.query("INSERT IGNORE INTO t (id) VALUES (1)").check()
+    client.query("USE app").check()
+    assert len(client.query("SHOW WARNINGS").texts()) == 1  # as on one server
+
+
 def test_last_insert_id_is_that_of_the_last_insert_after_reads_elsewhere(
     cluster: LocalCluster, logs: Logs, client: RawClient
 ) -> None:
