@@ -505,8 +505,12 @@ EXECUTABLE_COMMENTS = [
     *read("SELECT '/*!50000 INTO OUTFILE */'", "SELECT `/*!`.x FROM (SELECT 1 AS x) AS `/*!`"),
     *read("SELECT a FROM t # /*! FOR UPDATE */", "SELECT a FROM t /* /*! FOR UPDATE */"),
     *other("optimizer hint", "SELECT /*+ SET_VAR(sort_buffer_size=16384) */ 1", needs=Needs.MANAGER),
-    *write("hints that are not understood", "SELECT /*+ ' */ 1 INTO OUTFILE '/tmp/x'", effects=E.UNTRACKED),
-    *write("hints with a comment in them", "SELECT /*+ -- */ GET_LOCK('a', 1),\n 1", effects=E.UNTRACKED),
+    *write(
+        "hints that are not understood",
+        "SELECT /*+ ' */ 1 INTO OUTFILE '/tmp/x'",
+        "SELECT /*+ -- */ GET_LOCK('a', 1),\n 1",
+        effects=E.UNTRACKED,
+    ),  # fmt: skip
 ]
 
 WRITES = [
