@@ -15,7 +15,7 @@ from mysqlproxy.errors import NoServer
 from mysqlproxy.routing import offload
 from mysqlproxy.routing.strategies import CHOOSE, Balance
 from mysqlproxy.sql.hints import Hint
-from mysqlproxy.sql.verdict import Effect, Kind, Needs, Verdict
+from mysqlproxy.sql.verdict import ANY, READ, WRITE, Effect, Kind, Needs, Verdict
 
 
 class Why(Enum):
@@ -85,7 +85,7 @@ def route(
         return unless_it_writes(verdict, view, _by_name(view, stay.server)), Why.KEPT
     if verdict.needs is Needs.LAST_STATEMENT and stay.last_server in view.by_name:
         return unless_it_writes(verdict, view, view.by_name[stay.last_server]), Why.LAST_STATEMENT
-    if verdict.kind is Kind.READ and verdict.needs is Needs.ANY:
+    if verdict.kind is READ and verdict.needs is ANY:
         if hint is not None:
             strategy, consistency = _hinted_strategy(hint, view, strategy), hint.consistency or consistency
         held_back = _manager_reads(view, stay, strategy, consistency)
@@ -141,7 +141,7 @@ def _may_leave(verdict: Verdict, view: ClusterView, stay: Stay) -> bool:
     """Whether a statement need not run where the open transaction is."""
     if verdict.needs is Needs.LAST_STATEMENT:
         return stay.last_server in view.by_name
-    return verdict.kind is Kind.READ and verdict.needs is Needs.ANY
+    return verdict.kind is READ and verdict.needs is ANY
 
 
 def _home(view: ClusterView, stay: Stay) -> ServerView:
@@ -176,7 +176,7 @@ def unless_it_writes(verdict: Verdict, view: ClusterView, server: ServerView) ->
 
     A manager that is drained is still writable: what is open there may end.
     """
-    writes = verdict.kind is Kind.WRITE or verdict.effects & Effect.USER_VARIABLES
+    writes = verdict.kind is WRITE or verdict.effects & Effect.USER_VARIABLES
     if writes and server is not view.manager and not server.writable:
         raise NoServer(f"this statement needs the manager, and the session's state is on {server.name}")
     return server

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.session import hinting
 from mysqlproxy.session.request import Request
-from mysqlproxy.sql.verdict import Kind
+from mysqlproxy.sql.verdict import READ
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -30,11 +30,11 @@ def record(session: Session, connection: ServerConnection, request: Request, sec
     cell.observe(seconds)
     if connection.walker.errno:
         cell.errors += 1
-    if kind is Kind.READ and connection.was_manager:
+    if kind is READ and connection.was_manager:
         session.services.counters.reads_on_manager(session.why.value)
     if request.hint is not None:
         hinting.record(session, connection, request)
-    if seconds >= session.services.config.log.slow_statement:
+    if seconds >= session.services.slow_statement:
         slow_log.warning(
             "%.3f s on %s: %s", seconds, server, request.verdict.digest, extra={"session": session.id}
         )
