@@ -31,7 +31,7 @@ def record(session: Session, connection: ServerConnection, request: Request, sec
     if connection.walker.errno:
         cell.errors += 1
     if kind is READ and connection.was_manager:
-        session.services.counters.reads_on_manager(session.why.value)
+        session.services.counters.reads_on_manager(session.why)
     if request.hint is not None:
         hinting.record(session, connection, request)
     if seconds >= session.services.slow_statement:

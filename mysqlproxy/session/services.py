@@ -40,7 +40,7 @@ LAST_ID = (1 << 32) - 1
 COSTLY_LOGINS = 4  # at a time; others wait their turn within login_timeout
 
 
-@dataclass(slots=True)
+@dataclass
 class Services:
     """See the attributes' types.
 

@@ -281,7 +281,7 @@ def remember_server(session: Session) -> None:
         stay.reads_leave = held.was_manager and held.keep & STAY == Keep.TRANSACTION
 
 
-def manager_reads(session: Session) -> Why | None:
+def manager_reads(session: Session) -> str | None:
     """Why this session's reads must go to the manager for now."""
     if session.position.unlogged:
         return Why.UNLOGGED

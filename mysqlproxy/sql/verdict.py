@@ -77,6 +77,7 @@ class Needs(Enum):
 
 
 ANY: Final = Needs.ANY
+LAST_STATEMENT: Final = Needs.LAST_STATEMENT
 
 
 class KillTarget(Enum):
