@@ -20,8 +20,8 @@ COMPILED = {
     "protocol": ("codec", "commands", "framing", "prepared", "response"),
     "routing": ("offload", "route", "strategies"),
     "session": (
-        "admit", "client", "commands", "engine", "freshness", "position", "prepared", "record", "relay", "request",
-        "services", "settle", "state", "trackers", "transfer",
+        "admit", "client", "commands", "engine", "freshness", "passage", "position", "prepared", "record", "relay",
+        "request", "services", "settle", "state", "trackers", "transfer",
     ),
     "sql": ("charsets", "classifier", "digest"),
 }  # fmt: skip

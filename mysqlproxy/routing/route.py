@@ -15,7 +15,7 @@ from mysqlproxy.errors import NoServer
 from mysqlproxy.routing import offload
 from mysqlproxy.routing.strategies import CHOOSE, Balance
 from mysqlproxy.sql.hints import Hint
-from mysqlproxy.sql.verdict import ANY, LAST_STATEMENT, READ, WRITE, Effect, Kind, Needs, Verdict
+from mysqlproxy.sql.verdict import ANY, LAST_INSERT, LAST_STATEMENT, READ, WRITE, Effect, Kind, Verdict
 
 
 class Why:
@@ -115,7 +115,7 @@ def route(
         for reader in view.readers:
             if reader.name not in excluded:
                 return reader, Why.NO_MANAGER
-    return _manager(view), Why.LAST_INSERT if verdict.needs is Needs.LAST_INSERT else Why.WRITE
+    return _manager(view), Why.LAST_INSERT if verdict.needs is LAST_INSERT else Why.WRITE
 
 
 def _hinted_strategy(hint: Hint, view: ClusterView, strategy: Strategy) -> Strategy:

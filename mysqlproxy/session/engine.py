@@ -45,7 +45,7 @@ from mysqlproxy.session.request import Request
 from mysqlproxy.session.services import Services
 from mysqlproxy.session.state import SessionState
 from mysqlproxy.session.trackers import Trackers
-from mysqlproxy.sql.verdict import LAST_STATEMENT, Kind, SqlContext
+from mysqlproxy.sql.verdict import LAST_INSERT, LAST_STATEMENT, Kind, SqlContext
 
 log = logging.getLogger("mysqlproxy.session")
 
@@ -207,14 +207,15 @@ class Session:
         """
         request.check_interrupted()
         services = self.services
-        if request.verdict.needs is Needs.LAST_INSERT:
+        needs = request.verdict.needs
+        if needs is LAST_INSERT:
             faults.check_last_value(self, request)
         bound = request.pinned or self.stay.server
         if bound and faults.is_bound(self, bound) and (request.pinned or bound not in services.view.by_name):
             self.why = Why.KEPT
             server = services.view.by_name.get(bound) or ServerView(bound, Role.WORKER)  # removed: it drains
             return unless_it_writes(request.verdict, services.view, server)
-        if request.verdict.needs is LAST_STATEMENT:
+        if needs is LAST_STATEMENT:
             faults.check_last_statement(self, request)
         server, self.why = route(
             request.verdict,

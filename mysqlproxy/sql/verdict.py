@@ -78,6 +78,7 @@ class Needs(Enum):
 
 ANY: Final = Needs.ANY
 LAST_STATEMENT: Final = Needs.LAST_STATEMENT
+LAST_INSERT: Final = Needs.LAST_INSERT
 
 
 class KillTarget(Enum):
