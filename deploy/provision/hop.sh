@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the daemon in one of its roles: ROLE and, for the proxy, WORKERS (names) come from the environment.
-# In /etc/mysqlproxy lie what `mysqlproxy pki` made for this host and `environment`, which root alone may read.
+# In /etc/mysqlproxy lie what `mysqlproxy pki` made for this host and ROLE.environment, which root alone may read.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -130,13 +130,14 @@ TOML
         done
         ;;
     esac
-} >"$etc/mysqlproxy.toml.new"
-chmod 644 "$etc/mysqlproxy.toml.new"
-mv "$etc/mysqlproxy.toml.new" "$etc/mysqlproxy.toml"
+} >"$etc/$ROLE.toml.new"
+chmod 644 "$etc/$ROLE.toml.new"
+mv "$etc/$ROLE.toml.new" "$etc/$ROLE.toml"
 
-install -D -m 644 "$here/../systemd/mysqlproxy.service" /etc/systemd/system/mysqlproxy.service
-mkdir -p /etc/systemd/system/mysqlproxy.service.d
-cat >/etc/systemd/system/mysqlproxy.service.d/log.conf <<'UNIT'
+unit=mysqlproxy@$ROLE
+install -D -m 644 "$here/../systemd/mysqlproxy@.service" -t /etc/systemd/system
+mkdir -p "/etc/systemd/system/$unit.service.d"
+cat >"/etc/systemd/system/$unit.service.d/log.conf" <<'UNIT'
 [Service]
 LogsDirectory=mysqlproxy
 StandardOutput=append:/var/log/mysqlproxy/daemon.log
@@ -154,13 +155,13 @@ CONF
 (
     set -a
     # shellcheck source=/dev/null
-    source "$etc/environment"
+    source "$etc/$ROLE.environment"
     if [[ $ROLE == proxy && ${MANAGED:-} ]]; then
         manager=${MANAGED%% *}
         /opt/mysqlproxy/bin/python "$here/managed.py" "${manager#*=}" "$etc/$servers_ca"
     fi
-    /opt/mysqlproxy/bin/mysqlproxy check --config "$etc/mysqlproxy.toml"
+    /opt/mysqlproxy/bin/mysqlproxy check --config "$etc/$ROLE.toml"
 )
 systemctl daemon-reload
-systemctl enable mysqlproxy
-systemctl restart mysqlproxy
+systemctl enable "$unit"
+systemctl restart "$unit"

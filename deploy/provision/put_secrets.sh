@@ -31,14 +31,14 @@ for host in "${servers[@]}"; do
         -keyout "$folder/$host/server.key" -out "$folder/$host/server.pem" 2>/dev/null
     printf 'REPLICATION_PASSWORD=%s\nCOPY_PASSWORD=%s\n' "$replication" "$copy" >"$folder/$host/environment"
 done
-printf 'APP_DB_PASSWORD=%s\nMONITOR_PASSWORD=%s\n' "$app_db" "$monitor" >"$folder/proxy/environment"
+printf 'APP_DB_PASSWORD=%s\nMONITOR_PASSWORD=%s\n' "$app_db" "$monitor" >"$folder/proxy/proxy.environment"
 if [[ ${SERVERS_CA:-} ]]; then
     cp "$SERVERS_CA" "$folder/proxy/servers-ca.pem"
 else
-    cat "$folder/proxy/environment" >>"$folder/manager/environment"
+    cat "$folder/proxy/proxy.environment" >>"$folder/manager/environment"
 fi
-printf 'APP_PASSWORD=%s\n' "$app" >"$folder/gatekeeper/environment"
-: >"$folder/trusted-host/environment"
+printf 'APP_PASSWORD=%s\n' "$app" >"$folder/gatekeeper/gatekeeper.environment"
+: >"$folder/trusted-host/trusted_host.environment"
 
 for host in gatekeeper trusted-host proxy "${servers[@]}"; do
     # By a file and not an argument: arguments are seen by everybody on the machine.

@@ -134,7 +134,8 @@ class _Chain(Demo):
     def _start_daemons(self) -> None:
         password = self._cluster.passwords
         places = {
-            name: Place(f"{HOSTS[name]}:{PORT}", f"127.0.0.1:{HTTP_PORT}", f"{HOSTS[name]}/32")
+            # Metrics for everybody, so that what keeps others from them is the host's rules.
+            name: Place(f"{HOSTS[name]}:{PORT}", f"0.0.0.0:{HTTP_PORT}", f"{HOSTS[name]}/32")
             for name in ROLES.values()
         }
         on_servers = {"server_user": "app", "server_password": password["app"]}
@@ -232,6 +233,8 @@ class _Chain(Demo):
         self._console.print(chain_paths.matrix(self._network, found, PORT))
         wrong = [f"{source} reaches {target}, which must be closed" for source, target in found - allowed]
         wrong += [f"{source} does not reach {target}" for source, target in allowed - found]
+        for source, target in chain_paths.open_paths(self._network, HTTP_PORT):
+            wrong.append(f"{source} reaches port {HTTP_PORT} of {target}, which must be closed")
         table = Table(title="Behind the doors that are open")
         table.add_column("attempt", overflow="fold")
         table.add_column("answer", overflow="fold")

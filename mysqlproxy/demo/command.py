@@ -22,7 +22,7 @@ from rich.console import Console
 from mysqlproxy.demo import report, workload
 from mysqlproxy.demo.daemon import Daemon, cluster_config
 from mysqlproxy.demo.errors import LocalClusterError
-from mysqlproxy.demo.local import LocalCluster, free_port, port_is_free
+from mysqlproxy.demo.local import LocalCluster, free_port, port_is_free, why_failed
 
 MYSQL_PORT = 6033
 HTTP_PORT = 9104
@@ -72,7 +72,7 @@ class Demo:
                 if self._interrupted.is_set():
                     return 128 + self._signal
                 self._status.stop()
-                print(f"mysqlproxy demo: {error}", file=sys.stderr)
+                print(f"mysqlproxy demo: {why_failed(error, self._cluster.directory)}", file=sys.stderr)
                 return 1
             finally:
                 self._stop()

@@ -322,12 +322,21 @@ def free_port(taken: set[int] | None = None, host: str = "127.0.0.1") -> int:
             return port
 
 
+def why_failed(error: Exception, directory: Path) -> Exception:
+    """What is behind an error: servers on a full disk wait, and whoever waits for them is told something else."""
+    return _no_space(directory) if directory.exists() and _is_full(directory) else error
+
+
+def _no_space(directory: Path) -> LocalClusterError:
+    return LocalClusterError(
+        f"no disk space is left for {directory}; free some or give a directory elsewhere"
+    )
+
+
 def _explain(error: OSError, directory: Path) -> LocalClusterError:
     # copytree's error has no number.
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _is_full(directory)):
-        return LocalClusterError(
-            f"no disk space is left for {directory}; free some or give a directory elsewhere"
-        )
+        return _no_space(directory)
     return LocalClusterError(f"the cluster could not be set up in {directory}: {error}")
 
 

@@ -131,7 +131,7 @@ class Chain:
             raise Refused("an assertion for another login")
         left = found.expires / 1000 - now()
         if left <= 0:
-            raise Refused("an assertion that has expired")
+            raise Refused("an assertion that has expired; compare the clocks of the hosts")
         if left > _FURTHEST:
             raise Refused("an assertion that expires too late; compare the clocks of the hosts")
         if found.account != account:

@@ -63,19 +63,39 @@ class Failures:
         Raises:
             PolicyDenied: 1129/HY000 (ER_HOST_IS_BLOCKED), too many have failed.
         """
-        record = None if peer is None else self._records.get(place_of(peer))
-        most = self.limits.max_login_failures
-        if record is None or record.forgotten_at <= now or not most:
+        record = self._record(peer, now)
+        if record is None:
             return 0.0
+        most = self.limits.max_login_failures
         turn = max(now, record.next_turn)
         if record.count >= most or turn - now >= self.limits.login_timeout:
-            raise PolicyDenied(
-                f"Host '{peer}' is blocked because of many failed logins; try again later",
-                errno=1129,
-                sqlstate="HY000",
-            )
+            raise _blocked(peer)
         extra = record.count - most // _SLOW_AFTER
         if extra <= 0:
             return 0.0
         record.next_turn = turn + min(_LAST_PAUSE, _FIRST_PAUSE * 2 ** min(extra - 1, 10))
         return record.next_turn - now
+
+    def check(self, peer: Address | None, now: float) -> None:
+        """Once more when the client has said who it wants to be: many may have connected before any had failed.
+
+        Raises:
+            PolicyDenied: as ``wait``.
+        """
+        record = self._record(peer, now)
+        if record is not None and record.count >= self.limits.max_login_failures:
+            raise _blocked(peer)
+
+    def _record(self, peer: Address | None, now: float) -> _Record | None:
+        record = None if peer is None else self._records.get(place_of(peer))
+        if record is None or record.forgotten_at <= now or not self.limits.max_login_failures:
+            return None
+        return record
+
+
+def _blocked(peer: Address | None) -> PolicyDenied:
+    return PolicyDenied(
+        f"Host '{peer}' is blocked because of many failed logins; try again later",
+        errno=1129,
+        sqlstate="HY000",
+    )

@@ -70,12 +70,15 @@ class ServerConnection(ServerWire):
         cursors: the owner's prepared-statement ids that have a cursor open here.
         was_manager: whether its server was the manager when the owner got it.
         inserted: a statement may have set LAST_INSERT_ID() here.
+        old_warnings: those that it knows are of a statement before the owner's last one, which ran elsewhere.
         sequences: those that a statement has drawn from here, as schema.name: LASTVAL() knows them; None for none.
         role_set: the owner may have set a role.
         caught_up, caught_up_all: how many of the owner's writes, and of all sessions', the server is known to have
             applied (``session.position.Position.moves``).
         tracks: the daemon follows the session's state with trackers; not on a trusted host.
         restart: it must be reset before it is used again (a hop's; the others go back to the pool for that).
+        untold_since: when the first statement began whose change of the session's state was told without saying
+            what; 0.0 while there is none.
         waiting, wake: who waits for a connection to this server, and how to tell them that this one is free.
     """
 
@@ -102,12 +105,14 @@ class ServerConnection(ServerWire):
         self.cursors: set[int] = set()
         self.was_manager = False
         self.inserted = False
+        self.old_warnings = False
         self.sequences: frozenset[str] | None = None
         self.role_set = False
         self.caught_up = -1
         self.caught_up_all = -1
         self.tracks = True
         self.restart = False
+        self.untold_since = 0.0
         self.waiting: Sequence[object] = ()
         self.wake: Callable[[], None] = lambda: None
         self.created = 0.0
@@ -185,9 +190,11 @@ class ServerConnection(ServerWire):
         self.bound = {}
         self.cursors = set()
         self.inserted = False
+        self.old_warnings = False
         self.sequences = None
         self.role_set = False
         self.caught_up = self.caught_up_all = -1
+        self.untold_since = 0.0
         if self.tracks:
             await self.track()
 

@@ -6,6 +6,7 @@ pool may hand it, reset, to another session. Each reason has a provable end, or 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 
@@ -51,3 +52,9 @@ IRREPLACEABLE: Final = ~(OF_LAST_STATEMENT | Keep.AUTOCOMMIT_OFF)
 def names(keep: int) -> str:
     """The reasons for logs, as in ``TRANSACTION|WARNINGS``."""
     return "|".join(name for name, bit in vars(Keep).items() if name.isupper() and bit & keep)
+
+
+@lru_cache(256)
+def kept_for(keep: int) -> str:
+    """The one reason for metrics, of those for which a session's every statement stays; "kept" for none."""
+    return names(keep & STAY).rpartition("|")[2].lower() or "kept"

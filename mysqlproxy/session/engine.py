@@ -210,6 +210,8 @@ class Session:
         needs = request.verdict.needs
         if needs is LAST_INSERT:
             faults.check_last_value(self, request)
+        elif needs is LAST_STATEMENT:
+            faults.forget_old_warnings(self, request)
         bound = request.pinned or self.stay.server
         if bound and faults.is_bound(self, bound) and (request.pinned or bound not in services.view.by_name):
             self.why = Why.KEPT

@@ -34,8 +34,9 @@ _MAX_TRIES = 4  # servers asked for one read
 # A worker says so when a read would write, or when replication has not brought it yet what the manager has:
 # the manager's answer counts (ER_OPTION_PREVENTS_STATEMENT, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION,
 # ER_READ_ONLY_MODE; ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR, ER_BAD_DB_ERROR, ER_SP_DOES_NOT_EXIST, ER_VIEW_INVALID,
-# ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR, ER_DBACCESS_DENIED_ERROR).
-_MANAGER_DECIDES = frozenset((1290, 1792, 1836, 1146, 1054, 1049, 1305, 1356, 1142, 1143, 1044))
+# ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR, ER_DBACCESS_DENIED_ERROR, ER_PROCACCESS_DENIED_ERROR;
+# ER_ACCESS_DENIED_ERROR meets the daemon at its login to the worker).
+_MANAGER_DECIDES = frozenset((1290, 1792, 1836, 1146, 1054, 1049, 1305, 1356, 1142, 1143, 1044, 1370))
 
 _COUNTS = re.compile(rb"row_count|found_rows", re.IGNORECASE)
 
@@ -178,6 +179,13 @@ def check_last_statement(session: Session, request: Request) -> None:
             "ROW_COUNT() and FOUND_ROWS() of the last statement are not known any more: another session needed the "
             "connection; ask for them in a transaction, or in the text of the statement itself"
         )
+
+
+def forget_old_warnings(session: Session, request: Request) -> None:
+    """What the last statement had no part in is not shown as its warnings: see ``transfer.bring_up_to_date``."""
+    last = session.held.get(session.stay.last_server or "")
+    if last is not None and last.old_warnings and not _COUNTS.search(request.raw):
+        last.synced = -1
 
 
 def check_last_value(session: Session, request: Request) -> None:

@@ -105,6 +105,8 @@ async def catch_up(session: Session, connection: ServerConnection) -> bool:
 def told(session: Session, text: str, connection: ServerConnection, request: Request) -> None:
     """An OK packet named the GTID of a write: what reads must not be behind from now on.
 
+    It may be an earlier statement's: an EOF (INSERT ... RETURNING) says that there is one, and the next OK which.
+
     Raises:
         ValueError: it is none.
     """
@@ -112,10 +114,9 @@ def told(session: Session, text: str, connection: ServerConnection, request: Req
     gtids = session.position.told(text, connection.mariadb)
     services.position.add(gtids)
     # Who had it before it was written had another one of that name.
+    began = connection.untold_since or request.started
     if any(
-        server.observed_until < request.started
-        and server.position is not None
-        and server.position.covers(gtids)
+        server.observed_until < began and server.position is not None and server.position.covers(gtids)
         for server in services.view.servers
     ):
         services.begin_anew()

@@ -77,6 +77,7 @@ async def log_in(session: Session) -> None:
             session.tickets.append(services.admission.connect(peer))
             await asyncio.sleep(services.failures.wait(peer, session.loop.time()))
             response, session.capabilities, dialogue = await greet(packets, services, session.id)
+            services.failures.check(peer, session.loop.time())
             session.charset = response.charset
             if response.plugin == PROBE and services.chain is not None and services.chain.has_hops_before:
                 _answer_probe(session, packets)

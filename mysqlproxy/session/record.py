@@ -6,6 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from mysqlproxy.pool.connection import ServerConnection
+from mysqlproxy.pool.keep import Keep, kept_for
+from mysqlproxy.routing.route import Why
 from mysqlproxy.session import hinting
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql.verdict import READ
@@ -30,8 +32,9 @@ def record(session: Session, connection: ServerConnection, request: Request, sec
     cell.observe(seconds)
     if connection.walker.errno:
         cell.errors += 1
-    if kind is READ and connection.was_manager:
-        session.services.counters.reads_on_manager(session.why)
+    if kind is READ and connection.was_manager and not connection.keep & Keep.HOP:
+        why = session.why
+        session.services.counters.reads_on_manager(kept_for(connection.keep) if why == Why.KEPT else why)
     if request.hint is not None:
         hinting.record(session, connection, request)
     if seconds >= session.services.slow_statement:

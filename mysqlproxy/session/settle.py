@@ -6,6 +6,7 @@ first, and the verdict for what they do not show.
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +37,8 @@ from mysqlproxy.sql.verdict import OTHER, READ, Effect, Kind, Verdict
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
 
+log = logging.getLogger("mysqlproxy.session")
+
 _KEEP_FOR: tuple[tuple[int, int], ...] = (
     (Effect.USER_VARIABLES, Keep.USER_VARIABLES),
     (Effect.TEMPORARY_TABLE, Keep.TEMPORARY_TABLE),
@@ -57,6 +60,7 @@ _STANDING: Final = (
     | STATUS_IN_TRANS_READONLY
     | STATUS_ANSI_QUOTES
 )
+MAX_REASON = 300  # characters of why a session stays, in the log
 _PAST_THE_LOG = frozenset(("sql_log_bin", "skip_replication"))
 # What prepares or resets a statement has none of the effects of its execution.
 _ABOUT_A_STATEMENT = frozenset((Command.STMT_PREPARE, Command.STMT_RESET))
@@ -116,12 +120,23 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     session.status = session.relay.told(status) & _STANDING
     if walker.session_state or verdict.effects & (Effect.VARIABLES | Effect.ROLE):
         _learn_state(session, connection, request, verdict)
+    if walker.session_state:
+        connection.untold_since = 0.0
+    elif walker.state_changed and not connection.untold_since:
+        connection.untold_since = request.started
     _learn_position(session, connection, request, verdict, status)
+    tracked = not connection.keep & Keep.UNTRACKED
     connection.keep = _keep(connection, verdict, walker, status)
     if connection.was_manager and verdict is not _NOTHING:
         session.offload.settle(verdict, status, walker.errno)
     if verdict.effects & Effect.INSERT or walker.last_insert_id:
         connection.inserted = True
+    if connection.old_warnings and (
+        verdict.kind is Kind.WRITE or verdict.tables or walker.warnings or walker.errno
+    ):
+        connection.old_warnings = (
+            False  # a server keeps them until a statement uses tables, or has some itself
+        )
     if verdict.effects & _MAY_SET_ROLE:
         connection.role_set = True
     if verdict.effects & Effect.SEQUENCE and not walker.errno:
@@ -135,6 +150,9 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         _learn_prepared(session, connection, request, status)
     if session.state.uncarried:
         connection.keep |= Keep.UNTRACKED
+    if tracked and connection.keep & Keep.UNTRACKED:
+        why = session.state.uncarried or "; ".join(verdict.reasons)[:MAX_REASON]
+        log.info("the session stays on %s: %s", connection.name, why, extra={"session": session.id})
     _remember_stay(session, connection)
 
 
@@ -255,6 +273,7 @@ def _is_last(session: Session, connection: ServerConnection) -> None:
     before = session.held.get(session.stay.last_server or "")
     session.stay.last_server = connection.name
     if before is not None and before.keep & OF_LAST_STATEMENT:
+        before.old_warnings = bool(before.keep & Keep.WARNINGS)
         before.keep &= ~OF_LAST_STATEMENT
         before.offer()
 

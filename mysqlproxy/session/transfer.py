@@ -39,6 +39,11 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
     """
     state = session.state
     version = state.version
+    if connection.old_warnings:
+        (
+            await connection.query(b"DO (SELECT 1 FROM information_schema.CHARACTER_SETS LIMIT 0)")
+        ).raise_error()
+        connection.old_warnings = False
     if state.role is not None:  # first: it may be what lets the account into the schema
         connection.role_set = True
         try:

@@ -22,6 +22,10 @@ Edit = tuple[int, int, bytes]
 MAX_NAME = 255
 """Characters of a column's name on either kind of server."""
 
+# Where one of these tells ids of connections, the text compares them with its own: all are the server's then.
+_OF_SERVER = words(
+    "IS_USED_LOCK PROCESSLIST INNODB_TRX INNODB_LOCKS INNODB_LOCK_WAITS METADATA_LOCK_INFO PERFORMANCE_SCHEMA SYS"
+)
 # Behind these a definition or another connection's text is stored, and a number would be stored with it.
 _STORED = frozenset({"CREATE", "ALTER", "PREPARE"})
 _LIST_BEGINS = frozenset({"SELECT", "RETURNING"})
@@ -51,6 +55,8 @@ class Found(NamedTuple):
 def find(statement: Tokens, text: bytes) -> Found:
     """The places in one statement of ``text``."""
     reader = _Reader(statement, text)
+    if any(token.text.upper() in _OF_SERVER for token in statement if token.kind in _NAMES):
+        return reader.found
     if word(statement, 0) in _STORED:
         # Of CREATE TABLE ... AS SELECT only the rows are stored, not the text.
         upper = [token.upper for token in statement]

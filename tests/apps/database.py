@@ -15,7 +15,7 @@ import pymysql
 from pymysql.constants import CLIENT, CR, ER
 from pymysql.cursors import DictCursor
 
-RECONNECT_SECONDS = 5.0  # how long a request waits for a database that refuses connections
+RECONNECT_SECONDS = 15.0  # how long a request waits for a database that refuses connections
 ANSWER_SECONDS = 10.0
 LOST = (pymysql.OperationalError, pymysql.InterfaceError)
 AWAY = (CR.CR_CONN_HOST_ERROR, CR.CR_SERVER_LOST, ER.SERVER_SHUTDOWN)  # a moment later it may be there

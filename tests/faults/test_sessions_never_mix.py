@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 CLIENTS = 30
 CONNECTIONS = 8  # to each server
-SECONDS = float(os.environ.get("STORM_SECONDS", "12"))
+SECONDS = float(os.environ.get("STORM_SECONDS", "8"))
 SEED = int(os.environ.get("STORM_SEED", "1"))
 
 

@@ -111,6 +111,23 @@ def test_an_address_whose_logins_fail_is_refused_for_a_while(proxy: Start) -> No
     connect(daemon).ping()
 
 
+def test_who_connected_before_the_failures_gets_no_more_tries(proxy: Start) -> None:
+    daemon = proxy(limits={"max_login_failures": 4, "login_failure_window": 30.0, "login_timeout": 20.0})
+    with contextlib.ExitStack() as stack:
+        early = [stack.enter_context(dial(daemon)) for _ in range(8)]
+        for wire in early:
+            wire.read()
+        seen = []
+        for wire in early:
+            wire.write(struct.pack("<IIB23x", 0xA8001 | 0x8200, 1 << 24, 45) + b"app\0\x14" + b"x" * 20)
+            payload = wire.read()
+            if payload[0] == 0xFE:  # switched
+                wire.write(b"x" * 20)
+                payload = wire.read()
+            seen.append(parse_err(payload, 0xFFFFFFFF).errno)
+        assert seen == [1045] * 4 + [1129] * 4
+
+
 def test_a_half_received_packet_has_a_deadline(proxy: Start) -> None:
     daemon = proxy(limits={"read_timeout": 0.5})
     with proxied(daemon) as client:

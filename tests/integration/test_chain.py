@@ -242,6 +242,22 @@ def test_the_gatekeepers_firewall_reads_as_the_session_is_read_behind_it(chain: 
     assert chain.trusted_host.metrics().total("mysqlproxy_statements_total") - before == sent + 1
 
 
+def test_the_firewall_reads_by_the_servers_own_sql_mode(cluster: LocalCluster, chain: ChainOfDaemons) -> None:
+    """It comes through the chain with the answers to the gatekeeper's probes."""
+    for server in cluster.servers:
+        server.query("SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES'")
+
+    def denied() -> bool:
+        with chain.gatekeeper.connect("other", sql_mode=None) as connection:
+            try:
+                ask(connection, r"SELECT 'a\', SLEEP(0), 'b'")
+            except pymysql.MySQLError as error:
+                return errno(error) == 1227
+        return False
+
+    eventually(denied)
+
+
 def test_each_hop_counts_every_statement(chain: ChainOfDaemons, raw: RawClient) -> None:
     def counts() -> dict[str, float]:
         found = chain.daemons.items()

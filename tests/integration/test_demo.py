@@ -14,10 +14,11 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pymysql
 import pytest
 
 import mysqlproxy
-from mysqlproxy.demo import command, install, network
+from mysqlproxy.demo import command, install, local, network
 from mysqlproxy.demo.daemon import Daemon, Metrics
 
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -282,6 +283,22 @@ def test_a_small_disk_is_one_sentence(folder: Path, before: str, said: str) -> N
     assert ended.returncode == 1
     assert re.fullmatch(rf"mysqlproxy demo: {said}\n", ended.stderr), ended.stderr
     assert ended.stdout.splitlines()[-1] == "stopping", "files are left"
+
+
+def test_a_disk_that_is_full_is_told_whatever_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its servers wait for room, and the workload loses its connection."""
+
+    def lost(*_: object) -> None:
+        raise pymysql.OperationalError(1927, "Lost connection to server during query")
+
+    monkeypatch.setattr(command.LocalCluster, "start", lost)
+    assert command.run_demo(True, tmp_path, 0, 0) == 1
+    assert "Lost connection" in capsys.readouterr().err
+    monkeypatch.setattr(local, "BYTES_LEFT", 1 << 60)
+    assert command.run_demo(True, tmp_path, 0, 0) == 1
+    assert f"mysqlproxy demo: no disk space is left for {tmp_path}; free some" in capsys.readouterr().err
 
 
 def test_no_mariadb_is_one_sentence(

@@ -13,6 +13,7 @@ import pytest
 
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
+from mysqlproxy.protocol import capabilities as flags
 from tests.conftest import Factory
 from tests.support.mysql import MysqlPair
 from tests.support.raw import RawClient, proxied
@@ -123,3 +124,25 @@ def test_mysqls_reset_is_seen_by_the_next_write(mysql97: MysqlPair, daemons: Fac
         mysql97.replica.query("RESET REPLICA")
         mysql97.replica.query("START REPLICA")
         mysql97.wait_in_sync()
+
+
+@pytest.mark.parametrize("capabilities", [0, flags.DEPRECATE_EOF])
+def test_a_gtid_that_is_told_late_is_no_sign_of_that(
+    table: LocalCluster, proxy: Proxy, capabilities: int
+) -> None:
+    """The answer to INSERT ... RETURNING may end in an EOF, which tells none; the next OK does."""
+    daemon = proxy(routing=ROUTING)
+    with proxied(daemon, capabilities=capabilities) as client:
+        for number in range(3):
+            assert client.query(f"INSERT INTO app.t VALUES ({number}) RETURNING a").rows
+            pings = {ping(daemon)}
+            for probes in (2, 3):
+                eventually(lambda: len(pings) >= probes or pings.add(ping(daemon)), what="a probe")  # noqa: B023
+            client.query("SET autocommit = 0").check()
+            client.query("SET autocommit = 1").check()
+            assert written(client) == list(range(number + 1))
+    assert "began anew" not in daemon.log()
+
+
+def ping(daemon: Daemon) -> float:
+    return daemon.metrics().total("mysqlproxy_server_ping_seconds", server="manager")

@@ -8,8 +8,10 @@ import pytest
 
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
+from tests.conftest import Factory
+from tests.support.mysql import MysqlPair
 from tests.support.raw import RawClient, proxied
-from tests.support.sessions import ask
+from tests.support.sessions import ask, mysql_pair_config
 from tests.support.waiting import eventually
 
 Proxy = Callable[..., Daemon]
@@ -156,3 +158,28 @@ def test_a_read_that_asks_for_less_sees_the_past_and_the_next_one_does_not(
         assert client.query(f"/* mysqlproxy: server=worker1 */ {count}").value == b"3"
         assert client.query(eventual).value == b"2"
         assert client.query(count).value == b"3"
+
+
+def test_on_mysql(mysql97: MysqlPair, daemons: Factory, free_port: Callable[[], int]) -> None:
+    mysql97.source.query("CREATE TABLE app.t AS SELECT 1 AS a")
+    mysql97.wait_in_sync()
+    daemon = daemons.start(mysql_pair_config(mysql97, free_port, routing={"strategy": "direct"}))
+
+    def where(client: RawClient, statement: str) -> str:
+        before = {name: on(name) for name in ("source", "replica")}
+        client.query(statement).check()
+        return next(name for name in before if on(name) > before[name])
+
+    def on(name: str) -> float:
+        return daemon.metrics().total("mysqlproxy_statements_total", server=name)
+
+    with proxied(daemon, schema="app") as client:
+        for hint in ("role=worker", "server=replica", "strategy=random", "role=worker, consistency=global"):
+            assert where(client, f"/* mysqlproxy: {hint} */ SELECT a FROM t") == "replica", hint
+            assert where(client, f"SELECT /* mysqlproxy: {hint} */ /*+ NO_ICP(t) */ a FROM t") == "replica", (
+                hint
+            )
+            for no_read in ("a FROM t FOR UPDATE", "@@server_id", "a INTO @a FROM t", "LOAD_FILE('a')"):
+                assert where(client, f"SELECT /* mysqlproxy: {hint} */ {no_read}") == "source", no_read
+        assert where(client, "SELECT a FROM t") == "source"
+    assert counted(daemon)["applied"] == 8

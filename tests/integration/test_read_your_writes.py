@@ -124,7 +124,7 @@ def test_consistency_is_per_account(still: LocalCluster, proxy: Proxy) -> None:
 
 
 def test_what_a_worker_does_not_have_yet_is_asked_of_the_manager(still: LocalCluster, proxy: Proxy) -> None:
-    """Somebody made it elsewhere: a table, a column, a schema, a view, and what an account may see."""
+    """Somebody made it elsewhere: a table, a column, a schema, a view, a function, a right, an account."""
     blocked = [worker.connect("root") for worker in still.workers]
     for connection in blocked:  # what replication brings waits, and the worker counts as replicating
         connection.query("FLUSH TABLES WITH READ LOCK")
@@ -135,9 +135,13 @@ def test_what_a_worker_does_not_have_yet_is_asked_of_the_manager(still: LocalClu
         "CREATE DATABASE fresh",
         "CREATE TABLE fresh.t AS SELECT 8 AS a",
         "GRANT SELECT ON fresh.* TO app@'%'",
+        "CREATE FUNCTION app.f() RETURNS INT RETURN 9",
+        "CREATE USER late@'%' IDENTIFIED BY 'late'",
+        "GRANT ALL ON app.* TO late@'%'",
     ):
         still.manager.query(sql)
     daemon = proxy(
+        users=[{"name": "app", "password": still.passwords["app"]}, {"name": "late", "password": "late"}],
         routing={"strategy": "round_robin", "read_consistency": "eventual"},
         monitor={"max_replica_lag": 1000.0},
     )
@@ -147,6 +151,7 @@ def test_what_a_worker_does_not_have_yet_is_asked_of_the_manager(still: LocalClu
             ("SELECT b FROM app.t", b"6"),
             ("SELECT c FROM app.v", b"7"),
             ("SELECT a FROM fresh.t", b"8"),
+            ("SELECT app.f()", b"9"),
         ):
             assert reader.query(read).value == expected
             prepared = reader.prepare(read)
@@ -157,7 +162,11 @@ def test_what_a_worker_does_not_have_yet_is_asked_of_the_manager(still: LocalClu
         assert missing is not None and missing.errno == 1146
         assert counted(reader) == 1
     assert any(worker.served("counted") for worker in still.workers)
-    assert daemon.metrics().total("mysqlproxy_retried_reads_total", reason="refused_by_worker") >= 4
-    assert daemon.metrics().total("mysqlproxy_reads_on_manager_total", reason="asked_again") >= 4
+    assert daemon.metrics().total("mysqlproxy_retried_reads_total", reason="refused_by_worker") >= 5
+    assert daemon.metrics().total("mysqlproxy_reads_on_manager_total", reason="asked_again") >= 5
+    late = daemon.connect("late", password="late")
+    with late.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM app.new")
+        assert cursor.fetchone() == (1,)
     for connection in blocked:
         connection.close()

@@ -75,6 +75,38 @@ def test_reads_stay_on_the_manager_in_transactions_with_locks_and_temporary_tabl
             assert logs.of(ends, READ, READ) == WORKERS, ends
 
 
+KEPT = {
+    "BEGIN": "transaction",
+    "SET autocommit = 0": "autocommit_off",
+    "LOCK TABLES t READ": "table_lock",
+    "SELECT GET_LOCK('l', 0)": "named_lock",
+    "CREATE TEMPORARY TABLE tmp (a INT)": "temporary_table",
+    "SET timestamp = 1000000000": "untracked",
+    "SET @x = unknown.f(1)": "untracked",
+    "SET NAMES utf8mb4 COLLATE 'utf8mb4_bin', @x = 1": "untracked",
+}
+
+
+def test_why_a_session_stays_shows_in_metrics_and_log(cluster: LocalCluster, proxy: Proxy) -> None:
+    cluster.manager.query("CREATE TABLE app.t (a INT)")
+    cluster.wait_in_sync()
+    daemon = proxy()
+    for begins, reason in KEPT.items():
+        before = daemon.metrics().total("mysqlproxy_reads_on_manager_total", reason=reason)
+        with proxied(daemon, schema="app") as client:
+            client.query(begins)
+            client.query(READ).check()
+        grown = daemon.metrics().total("mysqlproxy_reads_on_manager_total", reason=reason) - before
+        assert grown == 1, begins
+    log = daemon.log()
+    for why in (
+        "timestamp",
+        "calls unknown.f, which is no built-in function",
+        "a COLLATE that is not reported",
+    ):
+        assert f"the session stays on manager: {why}" in log
+
+
 def test_a_setting_for_the_next_transaction_meets_that_transaction(logs: Logs) -> None:
     assert logs.of("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", READ) == [1, 0, 0]
     assert logs.of(READ, READ) == WORKERS
@@ -99,6 +131,16 @@ def test_user_variables_keep_their_values_while_plain_reads_go_to_workers(
     assert client.query("SELECT @x, @x := 5").texts() == [[b"1", b"5"]]
     assert logs.of(READ, READ) == WORKERS
     assert client.query("SELECT a FROM t WHERE a + 4 = @x").value == b"1"
+
+
+def test_warnings_of_before_a_read_elsewhere_are_not_shown_again(logs: Logs, client: RawClient) -> None:
+    for between in ("USE app", "BEGIN; COMMIT", "SET @x = 1"):
+        assert logs.of("INSERT IGNORE INTO t (id) VALUES (1)", READ) in ([0, 1, 0], [0, 0, 1])
+        client.query(between).check()
+        assert client.query("SHOW WARNINGS").texts() == [], between
+    client.query("INSERT IGNORE INTO t (id) VALUES (1)").check()
+    client.query("USE app").check()
+    assert len(client.query("SHOW WARNINGS").texts()) == 1  # as on one server
 
 
 def test_last_insert_id_is_that_of_the_last_insert_after_reads_elsewhere(

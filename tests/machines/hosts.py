@@ -47,8 +47,8 @@ class Machines:
         return path.read_text().strip() if path.exists() else ""
 
     def log(self, name: str) -> str:
-        path = self.stage / name / "log"
-        return path.read_text("utf-8", "replace") if path.exists() else ""
+        paths = (self.stage / name / file for file in ("init.log", "log"))
+        return "".join(path.read_text("utf-8", "replace") for path in paths if path.exists())
 
     def within(self, name: str) -> list[str]:
         """What begins a command in the host's network."""

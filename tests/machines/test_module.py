@@ -140,19 +140,20 @@ def test_the_compose_file_has_valid_configurations(tmp_path: Path, monkeypatch: 
     (pki,) = (
         line for line in found["services"]["pki"]["command"][0].splitlines() if "mysqlproxy pki" in line
     )
-    assert main(pki.partition("mysqlproxy ")[2].replace("/pki", str(tmp_path)).split()) == 0
+    assert main(pki.partition("mysqlproxy ")[2].replace("/pki", str(tmp_path / "pki")).split()) == 0
     for name in ("APP_PASSWORD", "APP_DB_PASSWORD", "MONITOR_PASSWORD"):
         monkeypatch.setenv(name, "a password")
-    for service, folder in (
-        ("gatekeeper", "gatekeeper"),
-        ("trusted-host", "trusted-host"),
-        ("proxy", "proxy"),
-    ):
-        (used,) = found["services"][service]["configs"]
-        path = tmp_path / f"{service}.toml"
-        path.write_text(found["configs"][used["source"]]["content"].replace("/pki/", f"{tmp_path}/{folder}/"))
-        assert main(["check", "--config", str(path)]) == 0
-        assert found["services"][service]["volumes"][0]["volume"]["subpath"] == folder
+    for service in ("gatekeeper", "trusted-host", "proxy"):
+        name = service.replace("-", "_")
+        mounts = dict(mount.split(":")[:2] for mount in found["services"][service]["volumes"])
+        assert mounts[f"{name}_keys"] == "/etc/mysqlproxy/keys"
+        assert f"{name}_keys:/pki/{service}" in found["services"]["pki"]["volumes"]
+        (file,) = mounts.keys() - {f"{name}_keys"}
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "keys").symlink_to(tmp_path / "pki" / service)
+        shutil.copy(DEPLOY / file, folder / "mysqlproxy.toml")
+        assert main(["check", "--config", str(folder / "mysqlproxy.toml")]) == 0
     members: dict[str, set[str]] = {}
     for service, settings in found["services"].items():
         for network in settings.get("networks", ()):

@@ -48,13 +48,13 @@ def test_sqlalchemys_dialect_tests_pass_as_against_the_manager(scene: Scene) -> 
 
 
 def test_djangos_tests_pass_as_against_the_manager(scene: Scene) -> None:
-    labels = "backends basic bulk_create expressions lookup ordering select_for_update transaction_hooks transactions"
+    labels = "backends basic bulk_create ordering select_for_update transaction_hooks transactions"
     found = both_ways(SUITES["django-pymysql"].of(*labels.split()), scene)
     assert not found.faults
 
 
 def test_djangos_tests_in_autocommit_pass_and_most_of_their_reads_go_to_workers(scene: Scene) -> None:
-    found = both_ways(SUITES["django-autocommit"].of("basic", "get_or_create", "ordering"), scene)
+    found = both_ways(SUITES["django-autocommit"].of("basic", "get_or_create"), scene)
     assert not found.faults
     assert found.worker_reads > 4 * sum(found.manager_reads.values())
 

@@ -116,7 +116,7 @@ def test_of_too_many_newcomers_the_oldest_silent_one_leaves() -> None:
     newcomers.spoke(3)
     newcomers.spoke(4)
     come(5)
-    assert left == [2, 1], "all the others have spoken: the oldest"
+    assert left == [2, 1], "all have spoken: whose last word is the oldest"
     newcomers.gone(3)
     newcomers.gone(5)
     come(6)

@@ -156,6 +156,11 @@ def test_local_files(sql: str, files: tuple[bytes, ...], no_backslash_escapes: b
         ("INSERT INTO t (a) VALUES (CONNECTION_ID())", "INSERT INTO t (a) VALUES ({})"),
         ("SET @x = CONNECTION_ID()", "SET @x = {}"),
         ("KILL QUERY CONNECTION_ID()", "KILL QUERY 7"),
+        ("SELECT IS_USED_LOCK('x') = CONNECTION_ID()", "SELECT IS_USED_LOCK('x') = CONNECTION_ID()"),
+        (
+            "SELECT INFO FROM information_schema.`processlist` WHERE ID = CONNECTION_ID()",
+            "SELECT INFO FROM information_schema.`processlist` WHERE ID = CONNECTION_ID()",
+        ),
         ("SET @@pseudo_thread_id = 5", "SET @@SESSION.pseudo_thread_id = 5"),
         ("CREATE VIEW w AS SELECT CONNECTION_ID()", "CREATE VIEW w AS SELECT CONNECTION_ID()"),
         ("SELECT app.CONNECTION_ID()", "SELECT app.CONNECTION_ID()"),
