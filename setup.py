@@ -1,4 +1,4 @@
-"""The compiled modules, and nothing else: setup.cfg holds the metadata.
+"""The compiled modules and the shipped rules, and nothing else: setup.cfg holds the metadata.
 
 mypyc compiles the modules on the path of every statement. Where that cannot be (no compiler, no mypyc,
 MYSQLPROXY_PURE=1, an editable install) the same files run as plain Python, only slower; ``mysqlproxy --version`` says
@@ -6,6 +6,7 @@ which.
 """
 
 import os
+import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 COMPILED = {
     "metrics": ("counters",),
@@ -62,4 +64,13 @@ class BuildOrDoWithout(build_ext):
             self.extensions = self.distribution.ext_modules = pure(error)
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildOrDoWithout})
+class WithRules(build_py):
+    """rules/ lies beside the package; installed it lies in it, where routing.rules = ["builtin:default"] looks."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree("rules", Path(self.build_lib, "mysqlproxy/rules"), dirs_exist_ok=True)
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildOrDoWithout, "build_py": WithRules})
