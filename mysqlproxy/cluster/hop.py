@@ -17,7 +17,7 @@ from typing import Any
 from mysqlproxy.cluster.observation import Facts, Probe
 from mysqlproxy.cluster.probe import NO_ANSWER, describe, failure_of, is_mariadb
 from mysqlproxy.cluster.view import ClusterView
-from mysqlproxy.config.addresses import parse_address
+from mysqlproxy.config.addresses import Address, parse_address
 from mysqlproxy.config.schema import Server
 from mysqlproxy.errors import MalformedPacket, ServerFault
 from mysqlproxy.net.tls_context import client_context
@@ -89,10 +89,7 @@ class HopProber:
     def _ask(self, deadline: float) -> tuple[Facts, int, float]:
         server = self._server
         place = parse_address(server.address)
-        plain = socket.create_connection((place.host, place.port), _left(deadline))
-        self._socket = plain
-        if self._stopped:
-            raise TimeoutError(NO_ANSWER)
+        plain = self._dial(place, deadline)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         greeting = parse_greeting(_read(plain, 0, deadline))
         capabilities = for_server(0, greeting.capabilities)
@@ -130,6 +127,24 @@ class HopProber:
             max_packet=told.number("max_packet"),
         )
         return facts, told.number("boot"), ping
+
+    def _dial(self, place: Address, deadline: float) -> socket.socket:
+        failure: OSError = OSError("the name has no address")
+        for family, kind, _, _, address in socket.getaddrinfo(
+            place.host, place.port, type=socket.SOCK_STREAM
+        ):
+            sock = self._socket = socket.socket(family, kind)  # where ``abort`` finds it
+            if self._stopped:
+                raise TimeoutError(NO_ANSWER)
+            sock.settimeout(_left(deadline))
+            try:
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                return sock
+        raise failure
 
 
 class _Told:

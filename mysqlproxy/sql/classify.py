@@ -21,6 +21,8 @@ MAX_NORMALISED = 256 * 1024
 """Bytes; of a longer text only the first word is read, and marks outside of its strings."""
 
 _FIRST_WORD = re.compile(GAP + rb"{0,64}+([A-Za-z]++)")
+# What a SET of these changes, texts are read by.
+_READ_BY = frozenset({"SQL_MODE", "NAMES", "CHARACTER", "CHAR", "CHARSET", "CHARACTER_SET_CLIENT"})
 _MAY_SET_ID = frozenset({b"INSERT", b"REPLACE", b"LOAD"})
 _LEAVES_NOTHING = frozenset({b"UPDATE", b"DELETE", b"SELECT", b"WITH"})
 # Words and marks without which a statement that begins as above leaves nothing behind.
@@ -49,8 +51,19 @@ def classify_digest(digest: bytes, text: bytes, context: SqlContext) -> Verdict:
         return _verdict(special.judge(text, tokens, context), shown(digest), text, context)
     parts = statement.split(digest_lexer(context.ansi_quotes)(digest))
     findings = [statement.judge(part, context) for part in parts]
+    if _is_read_anew(parts, text):
+        findings[0].effects |= Effect.UNTRACKED
     count = 1 if parts and leading.is_routine(parts[0]) else len(parts)
     return _verdict(findings, shown(digest), text, context, count)
+
+
+def _is_read_anew(parts: list[Tokens], text: bytes) -> bool:
+    """Whether the server may see other statements behind a SET than we do: their quotes may begin elsewhere."""
+    if len(parts) < 2 or (b"\\" not in text and b'"' not in text and text.isascii()):
+        return False
+    return any(
+        part[0].upper == "SET" and any(token.upper in _READ_BY for token in part) for part in parts[:-1]
+    )
 
 
 def _verdict(

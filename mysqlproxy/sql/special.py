@@ -16,7 +16,7 @@ from mysqlproxy.sql.lexer import Token, TokenKind
 from mysqlproxy.sql.verdict import Effect, Kind, Needs, SqlContext
 
 # Hints whose end no lexer could see elsewhere: no quote, no further comment.
-_HINT = re.compile(rb"/\*\+[^'\"`/*#]*+\*/")
+_HINT = re.compile(rb"/\*\+[^'\"`/*#-]*+\*/")
 
 # Comments that do no more than tune a SELECT.
 _HARMLESS = re.compile(
@@ -85,6 +85,23 @@ def outside_of_hints(text: bytes, tokens: Tokens) -> list[Token] | None:
         return None
     outside = [t for t in tokens if not any(start <= t.start < end for start, end in covered)]
     return None if any(token.kind is TokenKind.SPECIAL for token in outside) else outside
+
+
+def ends_clearly(text: bytes, tokens: Tokens) -> bool:
+    """Whether what is behind each such comment is the same to who reads it as code and to who skips it.
+
+    It is not when its end stands in what would be a string, a name or a further comment, if it were code.
+    """
+    ends = {token.start for token in tokens if token.kind is TokenKind.SPECIAL and token.text == "*/"}
+    last = -1
+    for token in tokens:
+        if token.kind is not TokenKind.SPECIAL or token.text == "*/":
+            continue
+        end = text.find(b"*/", token.end)
+        if end not in ends or token.start < last:
+            return False
+        last = end
+    return True
 
 
 def code(tokens: Tokens) -> list[Token]:

@@ -134,6 +134,7 @@ class _Text:
         self.digests.append(digest)
         bad = any(token.kind is TokenKind.BAD for token in tokens)
         hidden = any(token.kind is TokenKind.SPECIAL for token in tokens)
+        unclear = hidden and not special.ends_clearly(self.text, tokens)
         if hidden:
             # Code to some servers, a comment to others: its words count, wherever a statement may begin or end.
             outside = special.outside_of_hints(self.text, tokens)
@@ -156,6 +157,9 @@ class _Text:
         if bad or len(parts) > MAX_STATEMENTS:
             why = "holds characters that are not understood" if bad else "holds too many statements"
             self.found.append(Use(unknown=why, may_write=True))
+            self.disturbs = True
+        if unclear:
+            self.found.append(Use(unknown="has a comment whose end is not clear", may_write=True))
             self.disturbs = True
         if any(_changes_reading(part) for part in parts[:-1]):
             # The servers read each statement when its turn has come.

@@ -201,10 +201,15 @@ def test_the_chain_serves_shuts_its_doors_and_leaves_nothing(run: Callable[..., 
 
 @needs_hosts
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_the_chain_interrupted_leaves_nothing(run: Callable[..., Demo], number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [(signal.SIGINT, "keys and certificates"), (signal.SIGKILL, "starting the trusted-host")],
+)
+def test_the_chain_interrupted_leaves_nothing(
+    run: Callable[..., Demo], number: signal.Signals, moment: str
+) -> None:
     demo = run("--chain")
-    demo.read_until("starting the trusted-host")
+    demo.read_until(moment)
     demo.process.send_signal(number)
     assert demo.end() == (128 + number if number is signal.SIGINT else -number), demo.output
     for _ in range(600):

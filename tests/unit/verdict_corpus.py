@@ -506,6 +506,7 @@ EXECUTABLE_COMMENTS = [
     *read("SELECT a FROM t # /*! FOR UPDATE */", "SELECT a FROM t /* /*! FOR UPDATE */"),
     *other("optimizer hint", "SELECT /*+ SET_VAR(sort_buffer_size=16384) */ 1", needs=Needs.MANAGER),
     *write("hints that are not understood", "SELECT /*+ ' */ 1 INTO OUTFILE '/tmp/x'", effects=E.UNTRACKED),
+    *write("hints with a comment in them", "SELECT /*+ -- */ GET_LOCK('a', 1),\n 1", effects=E.UNTRACKED),
 ]
 
 WRITES = [
@@ -699,6 +700,19 @@ SESSION = [
         effects=E.VARIABLES | E.ONE_TRANSACTION,
     ),
     *other("sets session state", "SET ROLE admin", "SET ROLE NONE", effects=E.ROLE),
+    # What stands behind may be another statement to the server than to us.
+    *write(
+        "not understood",
+        r"SET sql_mode='NO_BACKSLASH_ESCAPES'; SELECT 'a\' , GET_LOCK('a',1) -- '",
+        effects=E.VARIABLES | E.UNTRACKED,
+    ),
+    *other(
+        "sets session state",
+        b"SET NAMES gbk; SELECT '\xe4\xbf\xa1'",
+        'SET sql_mode = ANSI_QUOTES; SELECT "a"',
+        effects=E.VARIABLES | E.UNTRACKED,
+    ),
+    *other("sets session state", "SET NAMES utf8mb4; SET sql_mode = 'x'; SELECT 1", effects=E.VARIABLES),
     *other("sets session state", "SET RESOURCE GROUP g", effects=E.UNTRACKED, under=MYSQL),
     *other(
         "sets session state",
