@@ -135,7 +135,7 @@ class Daemon:
                 lambda client: session(client, services),
                 counters,
                 lambda: services.config.listen.proxy_protocol_from,
-            )
+            ).protocol()
         )
         endpoints: http.Server | None = None
         try:
@@ -288,7 +288,8 @@ class Daemon:
                 self.notifier.ready("reload refused; the old configuration goes on")
                 return
             services = self.services
-            self.config = services.config = config
+            self.config = config
+            services.configure(config)
             self._configured_accounts, services.tls, services.chain = accounts, tls, chain
             self.account_reader.interval = config.accounts.interval
             self._combine_accounts()

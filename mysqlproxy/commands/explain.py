@@ -78,7 +78,7 @@ def answer_to(config: Config, file: Path, question: Question) -> dict[str, objec
         directed = routes[-1].hint
         strategy, consistency = directed.strategy or strategy, directed.consistency or consistency
     chosen: ServerView | None = None
-    why: Why | None = None
+    why: str | None = None
     failure = ""
     try:
         if trial.action == "deny":

@@ -21,9 +21,9 @@ _STRATEGIES = {
 }
 
 
-def sentence(why: Why, kind: Kind, strategy: Strategy, consistency: Consistency) -> str:
+def sentence(why: str, kind: Kind, strategy: Strategy, consistency: Consistency) -> str:
     """Why a session with nothing to keep is sent to the server it is sent to."""
-    if why is Why.WRITE:
+    if why == Why.WRITE:
         if kind is Kind.READ:
             return "its answer depends on the manager or on the connection: the manager takes it"
         what = "writes and what is not understood" if kind is Kind.WRITE else "session and administration"
@@ -37,16 +37,16 @@ def sentence(why: Why, kind: Kind, strategy: Strategy, consistency: Consistency)
         Why.LAST_INSERT: "its answer depends on the last insert: the manager's connection has it",
         Why.NO_MANAGER: "session state while there is no manager: a reader keeps it",
     }
-    return words[why] if why in words else str(why.value)
+    return words[why] if why in words else why
 
 
 def reason_for(
-    server: ServerView, chosen: ServerView | None, why: Why | None, view: ClusterView, strategy: Strategy
+    server: ServerView, chosen: ServerView | None, why: str | None, view: ClusterView, strategy: Strategy
 ) -> str:
     """Why this server was chosen, could have been, or could not."""
     if server is chosen:
         return "chosen" + (f" (ping {_milliseconds(server.ping)})" if _compares_pings(why, strategy) else "")
-    if why is Why.STRATEGY:
+    if why == Why.STRATEGY:
         if server not in view.readers:
             return server.unreadable or "takes no reads"
         if server.partial and chosen is not None and not chosen.partial:
@@ -56,7 +56,7 @@ def reason_for(
                 return "its ping is not known"
             return f"not the lowest ping ({_milliseconds(server.ping)})"
         return "could have been chosen as well"
-    if why is Why.NO_WORKER or why is Why.NO_MANAGER or why is None:
+    if why == Why.NO_WORKER or why == Why.NO_MANAGER or why is None:
         return server.unreadable or "takes no writes"
     return "only the manager takes it"
 
@@ -105,8 +105,8 @@ def _joined(names: list[str]) -> str:
     return ", ".join(names) or "-"  # none, or not looked for
 
 
-def _compares_pings(why: Why | None, strategy: Strategy) -> bool:
-    return why is Why.STRATEGY and strategy is Strategy.CUSTOMIZED
+def _compares_pings(why: str | None, strategy: Strategy) -> bool:
+    return why == Why.STRATEGY and strategy is Strategy.CUSTOMIZED
 
 
 def _milliseconds(seconds: float) -> str:

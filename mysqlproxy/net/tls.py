@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from mysqlproxy.net.tls_context import client_context, server_context
 
@@ -133,8 +133,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     # Reading.
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        assert isinstance(protocol, asyncio.Protocol)
-        self._protocol = protocol
+        self._protocol = cast(asyncio.Protocol, protocol)  # one by its methods
 
     def get_protocol(self) -> asyncio.Protocol:
         return self._protocol

@@ -6,6 +6,7 @@ pool may hand it, reset, to another session. Each reason has a provable end, or 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 
@@ -53,6 +54,7 @@ def names(keep: int) -> str:
     return "|".join(name for name, bit in vars(Keep).items() if name.isupper() and bit & keep)
 
 
+@lru_cache(256)
 def kept_for(keep: int) -> str:
     """The one reason for metrics, of those for which a session's every statement stays; "kept" for none."""
     return names(keep & STAY).rpartition("|")[2].lower() or "kept"

@@ -170,7 +170,12 @@ async def _start_tls(wire: ServerWire, context: ssl.SSLContext, host: str) -> No
             done.set_exception(ServerFault(f"TLS with the server failed: {type(error).__name__}"))
 
     wire.transport = TlsTransport(
-        wire.transport, wire, context, server_side=False, server_hostname=host, on_handshake=handshake
+        wire.transport,
+        wire.protocol(),
+        context,
+        server_side=False,
+        server_hostname=host,
+        on_handshake=handshake,
     )
     wire.transport.start()
     await done

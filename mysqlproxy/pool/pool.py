@@ -254,9 +254,9 @@ class ServerPool:
             async with asyncio.timeout(self.limits.connect_timeout):
                 address = parse_address(self.server.address)
                 if address.path:
-                    await loop.create_unix_connection(lambda: connection, address.path)
+                    await loop.create_unix_connection(connection.protocol, address.path)
                 else:
-                    await loop.create_connection(lambda: connection, address.host, address.port)
+                    await loop.create_connection(connection.protocol, address.host, address.port)
                 greeting, capabilities, _ = await login(packets, identity, self.server, self.tls)
                 connection.logged_in(greeting, identity, capabilities, loop.time())
                 connection.tracks = self.tracks

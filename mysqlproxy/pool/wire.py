@@ -22,8 +22,9 @@ class Consumer(Protocol):
     def server_writable(self, writable: bool) -> None: ...
 
 
-class ServerWire(asyncio.Protocol):
-    """One socket to a server.
+class ServerWire:
+    """One socket to a server: an ``asyncio.Protocol`` by its methods (a class of Python's own cannot be the base of a
+    compiled one).
 
     Attributes:
         consumer: who gets what arrives; None while idle.
@@ -39,6 +40,10 @@ class ServerWire(asyncio.Protocol):
         self.last_used = 0.0
         self.last_words = b""
         self.writable = True
+
+    def protocol(self) -> asyncio.Protocol:
+        """Itself, for asyncio."""
+        return cast(asyncio.Protocol, self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)

@@ -7,7 +7,7 @@ of the questions is the product's promise, so it stands in one function.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from typing import Final
 
 from mysqlproxy.cluster.view import ClusterView, Role, ServerView
 from mysqlproxy.config.schema import Consistency, Strategy
@@ -15,28 +15,28 @@ from mysqlproxy.errors import NoServer
 from mysqlproxy.routing import offload
 from mysqlproxy.routing.strategies import CHOOSE, Balance
 from mysqlproxy.sql.hints import Hint
-from mysqlproxy.sql.verdict import Effect, Kind, Needs, Verdict
+from mysqlproxy.sql.verdict import ANY, LAST_INSERT, LAST_STATEMENT, READ, WRITE, Effect, Kind, Verdict
 
 
-class Why(Enum):
-    """The reason for a choice. The values are the ``reason`` label of reads that stayed on the manager."""
+class Why:
+    """The reason for a choice: the ``reason`` label of reads that stayed on the manager."""
 
-    WRITE = "write"
-    KEPT = "kept"  # the session must stay on its connection: transaction, lock, temporary table, ...
-    STRATEGY = "strategy"
-    DIRECT = "direct"
-    AUTOCOMMIT_OFF = "autocommit_off"
-    ISOLATION = "isolation"  # autocommit_reads allows it, but not at this isolation level
-    NO_WORKER = "no_worker"
-    ASKED_AGAIN = "asked_again"  # the workers that could take it failed it, or refused it
-    CONSISTENCY = "consistency"
-    POSITION_UNKNOWN = "position_unknown"
-    BEHIND = "behind"
-    UNLOGGED = "unlogged"  # the session has written past the binary log
-    LAST_STATEMENT = "last_statement"
-    LAST_INSERT = "last_insert"
-    HINT = "hint"
-    NO_MANAGER = "no_manager"  # session state set on a reader while the manager is gone
+    WRITE: Final = "write"
+    KEPT: Final = "kept"  # the session must stay on its connection: transaction, lock, temporary table, ...
+    STRATEGY: Final = "strategy"
+    DIRECT: Final = "direct"
+    AUTOCOMMIT_OFF: Final = "autocommit_off"
+    ISOLATION: Final = "isolation"  # autocommit_reads allows it, but not at this isolation level
+    NO_WORKER: Final = "no_worker"
+    ASKED_AGAIN: Final = "asked_again"  # the workers that could take it failed it, or refused it
+    CONSISTENCY: Final = "consistency"
+    POSITION_UNKNOWN: Final = "position_unknown"
+    BEHIND: Final = "behind"
+    UNLOGGED: Final = "unlogged"  # the session has written past the binary log
+    LAST_STATEMENT: Final = "last_statement"
+    LAST_INSERT: Final = "last_insert"
+    HINT: Final = "hint"
+    NO_MANAGER: Final = "no_manager"  # session state set on a reader while the manager is gone
 
 
 @dataclass(slots=True)
@@ -53,9 +53,13 @@ class Stay:
 
     server: str = ""
     reads_leave: bool = False
-    manager_reads: Why | None = None
+    manager_reads: str | None = None
     last_server: str | None = ""
 
+
+# For the path of every statement, as in ``sql.verdict``.
+_DIRECT: Final = Strategy.DIRECT
+_EVENTUAL: Final = Consistency.EVENTUAL
 
 _SESSION_STATE = Effect.VARIABLES | Effect.SCHEMA
 _OF_TRANSACTIONS = (Why.AUTOCOMMIT_OFF, Why.ISOLATION)
@@ -71,7 +75,7 @@ def route(
     balance: Balance,
     excluded: frozenset[str] = frozenset(),
     hint: Hint | None = None,
-) -> tuple[ServerView, Why]:
+) -> tuple[ServerView, str]:
     """The server for a statement.
 
     Args:
@@ -83,15 +87,15 @@ def route(
     """
     if stay.server and not (stay.reads_leave and _may_leave(verdict, view, stay)):
         return unless_it_writes(verdict, view, _by_name(view, stay.server)), Why.KEPT
-    if verdict.needs is Needs.LAST_STATEMENT and stay.last_server in view.by_name:
+    if verdict.needs is LAST_STATEMENT and stay.last_server in view.by_name:
         return unless_it_writes(verdict, view, view.by_name[stay.last_server]), Why.LAST_STATEMENT
-    if verdict.kind is Kind.READ and verdict.needs is Needs.ANY:
+    if verdict.kind is READ and verdict.needs is ANY:
         if hint is not None:
             strategy, consistency = _hinted_strategy(hint, view, strategy), hint.consistency or consistency
         held_back = _manager_reads(view, stay, strategy, consistency)
         if held_back is not None:
             return _home(view, stay), held_back
-        readers = view.readers if consistency is Consistency.EVENTUAL else view.complete
+        readers = view.readers if consistency is _EVENTUAL else view.complete
         if excluded:
             readers = tuple(server for server in readers if server.name not in excluded)
         if hint is not None:
@@ -111,7 +115,7 @@ def route(
         for reader in view.readers:
             if reader.name not in excluded:
                 return reader, Why.NO_MANAGER
-    return _manager(view), Why.LAST_INSERT if verdict.needs is Needs.LAST_INSERT else Why.WRITE
+    return _manager(view), Why.LAST_INSERT if verdict.needs is LAST_INSERT else Why.WRITE
 
 
 def _hinted_strategy(hint: Hint, view: ClusterView, strategy: Strategy) -> Strategy:
@@ -139,22 +143,22 @@ def _named(hint: Hint, view: ClusterView, readers: tuple[ServerView, ...]) -> tu
 
 def _may_leave(verdict: Verdict, view: ClusterView, stay: Stay) -> bool:
     """Whether a statement need not run where the open transaction is."""
-    if verdict.needs is Needs.LAST_STATEMENT:
+    if verdict.needs is LAST_STATEMENT:
         return stay.last_server in view.by_name
-    return verdict.kind is Kind.READ and verdict.needs is Needs.ANY
+    return verdict.kind is READ and verdict.needs is ANY
 
 
 def _home(view: ClusterView, stay: Stay) -> ServerView:
     return _by_name(view, stay.server) if stay.server else _manager(view)
 
 
-def _manager_reads(view: ClusterView, stay: Stay, strategy: Strategy, consistency: Consistency) -> Why | None:
+def _manager_reads(view: ClusterView, stay: Stay, strategy: Strategy, consistency: Consistency) -> str | None:
     held_back = stay.manager_reads
     if held_back in _OF_TRANSACTIONS and view.manager is None and not stay.server:
         held_back = None  # nobody could write: a transaction that only reads is better than none
     if held_back is not None:
         return held_back
-    if strategy is Strategy.DIRECT:
+    if strategy is _DIRECT:
         return Why.DIRECT
     return None
 
@@ -176,7 +180,7 @@ def unless_it_writes(verdict: Verdict, view: ClusterView, server: ServerView) ->
 
     A manager that is drained is still writable: what is open there may end.
     """
-    writes = verdict.kind is Kind.WRITE or verdict.effects & Effect.USER_VARIABLES
+    writes = verdict.kind is WRITE or verdict.effects & Effect.USER_VARIABLES
     if writes and server is not view.manager and not server.writable:
         raise NoServer(f"this statement needs the manager, and the session's state is on {server.name}")
     return server

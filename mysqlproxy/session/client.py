@@ -34,8 +34,9 @@ class Handler(Protocol):
     def client_fault(self, error: ProxyError) -> None: ...
 
 
-class Client(asyncio.Protocol):
-    """One client's socket.
+class Client:
+    """One client's socket: an ``asyncio.Protocol`` by its methods (a class of Python's own cannot be the base of a
+    compiled one).
 
     Attributes:
         transport: plain, or the TLS layer over it.
@@ -58,6 +59,7 @@ class Client(asyncio.Protocol):
         self._make_handler = make_handler
         self._introducers = introducers
         self.introduced = asyncio.Event()
+        self._introduces_itself = False
         self.counters = counters
         self.reader = PacketReader(LOGIN_LIMIT)
         self.transport: asyncio.Transport | None = None
@@ -74,6 +76,10 @@ class Client(asyncio.Protocol):
         self.receiving = self.sending = (0, 0.0)
         self.held_back = False  # the server's side is full: not a byte more from the client
 
+    def protocol(self) -> asyncio.Protocol:
+        """Itself, for asyncio."""
+        return cast(asyncio.Protocol, self)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self.transport is not None:
             return  # the TLS layer took over
@@ -84,7 +90,10 @@ class Client(asyncio.Protocol):
             sock = transport.get_extra_info("socket")
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if self.peer is None or not any(self.peer in network for network in self._introducers()):
+        self._introduces_itself = self.peer is not None and any(
+            self.peer in network for network in self._introducers()
+        )
+        if not self._introduces_itself:
             self.introduced.set()
         self.handler = self._make_handler(self)
 
@@ -95,7 +104,7 @@ class Client(asyncio.Protocol):
             self.upload(data)
             return
         self.reader.feed(data)
-        if not self.introduced.is_set():
+        if self._introduces_itself:
             self._read_introduction()
         if not self.handler.busy:
             self.pump()
@@ -111,6 +120,7 @@ class Client(asyncio.Protocol):
             return
         if found is not None:
             self.peer = found.peer or self.peer
+            self._introduces_itself = False
             self.introduced.set()
             data = data[found.size :]
         if data:
@@ -122,8 +132,8 @@ class Client(asyncio.Protocol):
 
     def pump(self) -> None:
         """Hand over complete packets until the session is busy. Called again when it no longer is."""
-        if self._pumping:
-            return  # a command that ends at once: the loop below goes on
+        if self._pumping or not (self.reader.pending or self._paused):
+            return  # a command that ends at once: the loop below goes on; or there is nothing to do
         self._pumping = True
         try:
             # A client that reads no answers gets no new ones: what is written to it stays bounded.

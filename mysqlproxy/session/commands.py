@@ -55,15 +55,16 @@ def dispatch(session: Session, raw: bytes) -> None:
 
 def _classify(session: Session, raw: bytes, code: int) -> tuple[bytes, Hint | None, Verdict]:
     """The packet for the server, the hint in its text, and the verdict."""
-    payload = raw[HEADER:] if len(raw) <= MAX_PAYLOAD else payload_of(raw)
-    offset = statement_offset(payload, 0, session.capabilities) if code == Command.QUERY else 1
-    verdict = session.services.classifier.verdict(payload[offset:], session.context)
+    base, packet = (HEADER, raw) if len(raw) <= MAX_PAYLOAD else (0, payload_of(raw))
+    offset = statement_offset(packet, base, session.capabilities) if code == Command.QUERY else base + 1
+    text = packet[offset:]
+    verdict = session.services.classifier.verdict(text, session.context)
     hint = None
     if raw.find(MARK, 0, WITHIN) >= 0:
-        hint = hinting.hint_in(session, payload[offset:], verdict.digest)
+        hint = hinting.hint_in(session, text, verdict.digest)
     if verdict.connection_ids or verdict.edits:
-        text = rewritten(payload[offset:], verdict.connection_ids, verdict.edits, session.id)
-        raw = frame(payload[:offset] + text)
+        text = rewritten(text, verdict.connection_ids, verdict.edits, session.id)
+        raw = frame(packet[base:offset] + text)
     return raw, hint, verdict
 
 
@@ -103,9 +104,12 @@ def _go_on(session: Session, request: Request) -> None:
         if request.verdict.kill is not None and _kills_here(session, request.verdict):
             return
         # Executing a statement again closes its cursor, wherever that is; it need not run there again.
-        if prepared is not None and any(prepared.id in one.cursors for one in session.held.values()):
-            transfer.forget(session, prepared)
-    request.retained = len(request.raw) <= session.services.config.limits.retain_request
+        if prepared is not None:
+            for connection in session.held.values():
+                if prepared.id in connection.cursors:
+                    transfer.forget(session, prepared)
+                    break
+    request.retained = len(request.raw) <= session.services.retain_request
     session.start(request)
 
 

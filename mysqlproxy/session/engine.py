@@ -45,7 +45,7 @@ from mysqlproxy.session.request import Request
 from mysqlproxy.session.services import Services
 from mysqlproxy.session.state import SessionState
 from mysqlproxy.session.trackers import Trackers
-from mysqlproxy.sql.verdict import Kind, Needs, SqlContext
+from mysqlproxy.sql.verdict import LAST_INSERT, LAST_STATEMENT, Kind, SqlContext
 
 log = logging.getLogger("mysqlproxy.session")
 
@@ -110,7 +110,7 @@ class Session:
         self.held: dict[str, ServerConnection] = {}
         self.active: ServerConnection | None = None
         self.request: Request | None = None
-        self.why = Why.WRITE
+        self.why: str = Why.WRITE
         self.reask = False
         self.stay = Stay()
         self.barred: frozenset[str] = frozenset()
@@ -207,16 +207,17 @@ class Session:
         """
         request.check_interrupted()
         services = self.services
-        if request.verdict.needs is Needs.LAST_INSERT:
+        needs = request.verdict.needs
+        if needs is LAST_INSERT:
             faults.check_last_value(self, request)
-        elif request.verdict.needs is Needs.LAST_STATEMENT:
+        elif needs is LAST_STATEMENT:
             faults.forget_old_warnings(self, request)
         bound = request.pinned or self.stay.server
         if bound and faults.is_bound(self, bound) and (request.pinned or bound not in services.view.by_name):
             self.why = Why.KEPT
             server = services.view.by_name.get(bound) or ServerView(bound, Role.WORKER)  # removed: it drains
             return unless_it_writes(request.verdict, services.view, server)
-        if request.verdict.needs is Needs.LAST_STATEMENT:
+        if needs is LAST_STATEMENT:
             faults.check_last_statement(self, request)
         server, self.why = route(
             request.verdict,
@@ -228,7 +229,7 @@ class Session:
             request.excluded | self.barred if self.barred else request.excluded,
             request.hint,
         )
-        if self.why is Why.STRATEGY:
+        if self.why == Why.STRATEGY:
             chosen, server = server, freshness.reader(self, server, request.excluded)
             if server is not chosen:
                 not_taken(services.balance)

@@ -8,7 +8,7 @@ sees every write that any client of this daemon was told of. ``global``: every w
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mysqlproxy.cluster.gtid import GtidSet
 from mysqlproxy.cluster.view import ServerView, version_of
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
     from mysqlproxy.session.request import Request
 
-_MONOTONIC = (Consistency.SESSION, Consistency.STRONG)  # never back in time
+# For the path of every statement, as in ``sql.verdict``.
+_EVENTUAL: Final = Consistency.EVENTUAL
+_SESSION: Final = Consistency.SESSION
+_STRONG: Final = Consistency.STRONG
+_MONOTONIC = (_SESSION, _STRONG)  # never back in time
 _SHORTEST_WAIT = 0.001  # seconds; to MySQL's function 0 means without end
 
 
@@ -58,13 +62,13 @@ def reader(session: Session, chosen: ServerView, excluded: frozenset[str]) -> Se
 
 def is_fresh(session: Session, connection: ServerConnection) -> bool:
     """Whether a connection's server is known to have applied all that the read must see."""
-    if session.why is not Why.STRATEGY:
+    if session.why != Why.STRATEGY:
         return True
     level = consistency(session)
-    if level is Consistency.EVENTUAL:
+    if level is _EVENTUAL:
         return True
     position = session.position
-    if level is Consistency.SESSION:
+    if level is _SESSION:
         return (
             not position.unknown_since
             and (position.written is None or connection.caught_up == position.moves)
@@ -72,7 +76,7 @@ def is_fresh(session: Session, connection: ServerConnection) -> bool:
         )
     everybody = session.services.position
     return (
-        level is Consistency.STRONG
+        level is _STRONG
         and position.reader in ("", connection.name)
         and not everybody.unknown_since
         and (everybody.written is None or connection.caught_up_all == everybody.moves)
@@ -93,7 +97,7 @@ async def catch_up(session: Session, connection: ServerConnection) -> bool:
     if connection.name in services.strangers:
         return False  # meanwhile
     connection.caught_up = moves
-    connection.caught_up_all = all_moves if consistency(session) is not Consistency.SESSION else -1
+    connection.caught_up_all = all_moves if consistency(session) is not _SESSION else -1
     position.reader = ""
     return True
 
@@ -135,7 +139,7 @@ async def _required(session: Session, connection: ServerConnection) -> GtidSet |
     level = consistency(session)
     if level is Consistency.GLOBAL:
         return await _manager_now(session)
-    told = services.position if level is Consistency.STRONG else position
+    told = services.position if level is _STRONG else position
     required = told.written or GtidSet.parse("", view.mariadb)
     if told.unknown_since:
         since = told.unknown_since

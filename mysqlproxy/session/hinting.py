@@ -53,7 +53,7 @@ def record(session: Session, connection: ServerConnection, request: Request) -> 
         or (hint.role and connection.was_manager is not (hint.role == "manager"))
         or ((hint.strategy or hint.consistency) and session.why not in _CHOSEN)
     ):
-        _report(session, "ignored", f"it could not be followed ({session.why.value})", digest)
+        _report(session, "ignored", f"it could not be followed ({session.why})", digest)
     elif hint.server or hint.role or hint.strategy or hint.consistency:
         session.services.counters.hinted("applied")
 

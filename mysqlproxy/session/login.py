@@ -188,7 +188,9 @@ async def start_tls(client: Client, services: Services) -> None:
                 done.set_exception(ConnectionResetError(f"TLS: {type(error).__name__}"))
 
     early = client.reader.take_rest()
-    layer = TlsTransport(client.transport, client, services.tls, server_side=True, on_handshake=handshake)
+    layer = TlsTransport(
+        client.transport, client.protocol(), services.tls, server_side=True, on_handshake=handshake
+    )
     client.transport = layer
     client.encrypted = True
     layer.start(early)

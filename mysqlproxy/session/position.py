@@ -10,7 +10,7 @@ from mysqlproxy.cluster.gtid import GtidSet
 from mysqlproxy.cluster.view import ServerView
 from mysqlproxy.protocol.capabilities import STATUS_IN_TRANS
 from mysqlproxy.protocol.response import ResponseWalker
-from mysqlproxy.sql.verdict import Effect, Kind, Verdict
+from mysqlproxy.sql.verdict import WRITE, Effect, Verdict
 
 
 class Position:
@@ -79,7 +79,7 @@ class Position:
     ) -> None:
         """Take in how a statement ended; where nobody tells what it wrote, the position is unknown."""
         in_transaction = bool(status & STATUS_IN_TRANS)
-        writes = verdict.kind is Kind.WRITE
+        writes = verdict.kind is WRITE
         if self.moves != self._settled:  # this answer brought a GTID
             self._settled = self.moves
             if writes and verdict.statements > 1 and (walker.errno or walker.result_sets):

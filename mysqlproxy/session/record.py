@@ -10,7 +10,7 @@ from mysqlproxy.pool.keep import Keep, kept_for
 from mysqlproxy.routing.route import Why
 from mysqlproxy.session import hinting
 from mysqlproxy.session.request import Request
-from mysqlproxy.sql.verdict import Kind
+from mysqlproxy.sql.verdict import READ
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -32,14 +32,12 @@ def record(session: Session, connection: ServerConnection, request: Request, sec
     cell.observe(seconds)
     if connection.walker.errno:
         cell.errors += 1
-    if kind is Kind.READ and connection.was_manager and not connection.keep & Keep.HOP:
+    if kind is READ and connection.was_manager and not connection.keep & Keep.HOP:
         why = session.why
-        session.services.counters.reads_on_manager(
-            kept_for(connection.keep) if why is Why.KEPT else why.value
-        )
+        session.services.counters.reads_on_manager(kept_for(connection.keep) if why == Why.KEPT else why)
     if request.hint is not None:
         hinting.record(session, connection, request)
-    if seconds >= session.services.config.log.slow_statement:
+    if seconds >= session.services.slow_statement:
         slow_log.warning(
             "%.3f s on %s: %s", seconds, server, request.verdict.digest, extra={"session": session.id}
         )

@@ -40,7 +40,7 @@ LAST_ID = (1 << 32) - 1
 COSTLY_LOGINS = 4  # at a time; others wait their turn within login_timeout
 
 
-@dataclass(slots=True)
+@dataclass
 class Services:
     """See the attributes' types.
 
@@ -51,6 +51,7 @@ class Services:
         hints_logged: digests with the fault of their hint that the log has told already.
         view_changed: set, and replaced by a new one, with each new view.
         accounts_read: the accounts are known, as far as they can be; False until the servers were asked for theirs.
+        slow_statement, retain_request: of the configuration, for the path of every statement.
         emptied: set whenever the last session ends.
         costly_logins: taken by logins that cost milliseconds, and by those that fail.
         chain: its place in a chain of daemons, None for one that stands alone.
@@ -86,6 +87,17 @@ class Services:
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
     costly_logins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COSTLY_LOGINS))
     last_id: int = FIRST_ID - 1
+    slow_statement: float = field(init=False)
+    retain_request: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.configure(self.config)
+
+    def configure(self, config: Config) -> None:
+        """What holds from now on."""
+        self.config = config
+        self.slow_statement = config.log.slow_statement
+        self.retain_request = config.limits.retain_request
 
     def see(self, view: ClusterView) -> None:
         """A new view: sessions route by it from now on, and who waits for one looks again."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mysqlproxy.config.schema import AutocommitReads, Consistency
 from mysqlproxy.errors import MalformedPacket
@@ -33,7 +32,7 @@ from mysqlproxy.session.request import Request
 from mysqlproxy.sql import sequences
 from mysqlproxy.sql.definition import names_defined
 from mysqlproxy.sql.leading import UNKNOWN_WORD
-from mysqlproxy.sql.verdict import Effect, Kind, Verdict
+from mysqlproxy.sql.verdict import OTHER, READ, Effect, Kind, Verdict
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -50,9 +49,11 @@ _KEEP_FOR: tuple[tuple[int, int], ...] = (
     (Effect.UNTRACKED, Keep.UNTRACKED),
     (Effect.FOUND_ROWS, Keep.FOUND_ROWS),
 )
-_OF_THE_MOMENT = Keep.TRANSACTION | Keep.AUTOCOMMIT_OFF | OF_LAST_STATEMENT
+_OF_THE_MOMENT: Final = Keep.TRANSACTION | Keep.AUTOCOMMIT_OFF | OF_LAST_STATEMENT
+# Reasons that a plain read can be the end of.
+_MAY_END: Final = Keep.ONE_TRANSACTION | Keep.CURSOR | OF_LAST_STATEMENT
 # Flags of the session; the others are of the statement they came with.
-_STANDING = (
+_STANDING: Final = (
     STATUS_IN_TRANS
     | STATUS_AUTOCOMMIT
     | STATUS_NO_BACKSLASH_ESCAPES
@@ -68,7 +69,7 @@ _NOTHING = Verdict(Kind.OTHER, ("executes nothing",))
 # can end with these numbers when a text that they execute is wrong, and SIGNAL with any.)
 _NOT_PARSED = frozenset((1064, 1149))
 _LOGINS = Effect.LOGINS | Effect.UNTRACKED  # what is not understood may hold a SET GLOBAL
-_PLAIN = (
+_PLAIN: Final = (
     Effect.DDL
     | Effect.INSERT
     | Effect.SEQUENCE
@@ -97,19 +98,21 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         verdict = _NOTHING
     status = walker.status  # an ERR has none: what was open before is taken to be open still
     if (
-        (not walker.state_changed or is_statement_id(walker.session_state))
+        verdict.kind is READ
         and status == connection.status
-        and not walker.warnings
         and not walker.errno
+        and not walker.warnings
         and not verdict.effects
-        and not connection.keep
-        and verdict.kind is Kind.READ
-        and request.prepared is None
+        and not connection.keep & _MAY_END
+        and (not walker.state_changed or is_statement_id(walker.session_state))
         and request.hint is None
+        and (request.prepared is None or not (status & STATUS_CURSOR_EXISTS or connection.cursors))
+        and (status & STATUS_IN_TRANS or not session.position.wrote)
     ):
+        # A plain read that left everything as it was: most statements.
         if session.stay.last_server != connection.name:
             _is_last(session, connection)
-        session.position.has_read(connection.name, time.monotonic())
+        session.position.has_read(connection.name, session.since)
         if session.relay.altered:
             session.status = session.relay.told(status) & _STANDING
         return
@@ -199,7 +202,7 @@ def _learn_state(session: Session, connection: ServerConnection, request: Reques
 def _learn_position(
     session: Session, connection: ServerConnection, request: Request, verdict: Verdict, status: int
 ) -> None:
-    position, now = session.position, time.monotonic()
+    position, now = session.position, session.since
     before = position.unknown_since
     position.settle(verdict, connection.walker, status, on_manager=connection.was_manager, now=now)
     if position.unknown_since > before:
@@ -214,7 +217,7 @@ def _keep(connection: ServerConnection, verdict: Verdict, walker: ResponseWalker
     keep = connection.keep & ~_OF_THE_MOMENT
     if status & STATUS_IN_TRANS:
         keep |= Keep.TRANSACTION
-    elif keep & Keep.ONE_TRANSACTION and verdict.kind is not Kind.OTHER and not walker.errno:
+    elif keep & Keep.ONE_TRANSACTION and verdict.kind is not OTHER and not walker.errno:
         keep &= ~Keep.ONE_TRANSACTION  # the one transaction it was for has ended
     if not status & STATUS_AUTOCOMMIT:
         keep |= Keep.AUTOCOMMIT_OFF
@@ -297,7 +300,7 @@ def remember_server(session: Session) -> None:
         stay.reads_leave = held.was_manager and held.keep & STAY == Keep.TRANSACTION
 
 
-def manager_reads(session: Session) -> Why | None:
+def manager_reads(session: Session) -> str | None:
     """Why this session's reads must go to the manager for now."""
     if session.position.unlogged:
         return Why.UNLOGGED

@@ -34,7 +34,7 @@ def unreadable(text: bytes, context: SqlContext) -> str:
         return "is in a character set that does not extend ASCII"
     if charset not in UTF8 and charset not in SINGLE_BYTE and not text.isascii():
         return "holds multi-byte characters in which a quote may hide"
-    if b"\0" in text and (
+    if 0 in text and (
         len(text) > MAX_UNQUOTED or b"\0" in unquoter(context.ansi_quotes, context.no_backslash_escapes)(text)
     ):
         return "holds a NUL byte outside of its strings"

@@ -1,7 +1,7 @@
 """The cache of verdicts. The session engine asks it for every statement; one per process.
 
-Two levels: by the exact text (which may hold for every verdict, as a verdict follows from text and context
-alone), and by the digest for cacheable ones. Both are bounded, by generations: when the young one is full
+Two levels: by the digest for cacheable ones, and by the exact text for the others and those without literals (it may
+hold for every verdict, as a verdict follows from text and context alone). Both are bounded, by generations: when the young one is full
 it becomes the old one, and what is still used moves over.
 """
 
@@ -119,7 +119,8 @@ class Classifier:
             found = classify_digest(digest, text, self._last_full)
             if found.cacheable:
                 self._by_digest.put((number, digest), found)
-        return self._keep_exact(number, text, short, found)
+        # A text with literals seldom comes again, and is soon found by its digest.
+        return self._keep_exact(number, text, short and (digest == text or not found.cacheable), found)
 
     @property
     def catalog(self) -> Catalog:

@@ -35,7 +35,7 @@ def normaliser(ansi_quotes: bool, no_backslash_escapes: bool) -> Callable[[bytes
 
 def is_special(digest: bytes) -> bool:
     """Whether executable comments, hints or an unterminated comment are in it (or a name that looks so)."""
-    return b"/*" in digest
+    return digest.find(b"/*") >= 0  # ``in`` would first take its operand for an integer, and fail
 
 
 def shown(digest: bytes) -> str:
@@ -119,7 +119,7 @@ def _normaliser(ansi_quotes: bool, no_backslash_escapes: bool) -> Callable[[byte
 
     def normalise(text: bytes) -> bytes:
         digest = substitute(replace, text)
-        if b"  " in digest:
+        if digest.find(b"  ") >= 0:
             digest = fold(folded, digest)
         return digest.strip(b" ")
 

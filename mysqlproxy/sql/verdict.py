@@ -22,6 +22,14 @@ class Kind(Enum):
     # server, @@variables, LAST_INSERT_ID(), ...): manager
     OTHER = "other"
 
+    __hash__ = object.__hash__  # looked up for every statement; Enum's own is a Python function
+
+
+# For the path of every statement: the member of an Enum is looked up through its metaclass.
+READ: Final = Kind.READ
+WRITE: Final = Kind.WRITE
+OTHER: Final = Kind.OTHER
+
 
 class Effect:
     """What the statement leaves behind in its connection, beyond data; a union over all statements of the
@@ -66,6 +74,11 @@ class Needs(Enum):
     LAST_STATEMENT = "last statement"
     # the answer differs from server to server, or depends on state that only the manager's connection holds
     MANAGER = "manager"
+
+
+ANY: Final = Needs.ANY
+LAST_STATEMENT: Final = Needs.LAST_STATEMENT
+LAST_INSERT: Final = Needs.LAST_INSERT
 
 
 class KillTarget(Enum):

@@ -155,7 +155,7 @@ def view(manager: ServerView | None = MANAGER, readers: tuple[ServerView, ...] =
     )
 
 
-def routed(sql: str, stay: Stay, seen: ClusterView | None = None) -> tuple[str, Why]:
+def routed(sql: str, stay: Stay, seen: ClusterView | None = None) -> tuple[str, str]:
     server, why = route(verdict(sql), seen or view(), stay, Strategy.RANDOM, Consistency.SESSION, Balance({}))
     return server.name, why
 

@@ -14,6 +14,11 @@ def test_both_builds_are_what_they_say() -> None:
     assert (builds.load("compiled").__file__ or "").endswith(".so")
 
 
+def test_the_compiler_is_used_where_there_is_one(tmp_path: Path) -> None:
+    out, _ = builds.compile_into(tmp_path)
+    assert list(out.rglob("codec.*.so"))
+
+
 @pytest.mark.parametrize(
     "environment", [{"CC": "/bin/false"}, {"MYSQLPROXY_PURE": "1"}], ids=["no compiler", "pure wanted"]
 )
