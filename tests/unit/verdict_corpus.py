@@ -510,7 +510,7 @@ EXECUTABLE_COMMENTS = [
         "SELECT /*+ ' */ 1 INTO OUTFILE '/tmp/x'",
         "SELECT /*+ -- */ GET_LOCK('a', 1),\n 1",
         effects=E.UNTRACKED,
-    ),  # fmt: skip
+    ),
 ]
 
 WRITES = [
