@@ -44,9 +44,9 @@ _FOREIGN = frozenset({"FEDERATED", "CONNECT", "SPIDER", "CONNECTION"})
 _TOUCHES = _DML | _DDL | {"SELECT", "TABLE", "CALL", "HANDLER", "LOAD", "LOCK", "DO"}
 # A WHERE of these alone holds for every row or for none.
 _NO_COLUMN = words(
-    """TRUE FALSE NULL NOT AND OR XOR IS LIKE IN BETWEEN DIV MOD REGEXP RLIKE UNKNOWN BINARY EXISTS SELECT CASE WHEN THEN
-    ELSE INTERVAL CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER LOCALTIME LOCALTIMESTAMP UTC_DATE UTC_TIME
-    UTC_TIMESTAMP"""
+    """TRUE FALSE NULL NOT AND OR XOR IS LIKE IN BETWEEN DIV MOD REGEXP RLIKE UNKNOWN BINARY EXISTS SELECT CASE WHEN
+    THEN ELSE INTERVAL CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER LOCALTIME LOCALTIMESTAMP UTC_DATE
+    UTC_TIME UTC_TIMESTAMP"""
 )
 _AFTER_WHERE = frozenset({"ORDER", "LIMIT", "RETURNING", "GROUP", "HAVING", "WINDOW"})
 
@@ -348,9 +348,9 @@ def _with_missing(use: Use, tokens: Tokens) -> Use:
     )
 
 
-def _names_something(tokens: Tokens, index: int) -> bool:
+def _names_something(tokens: Tokens, start: int) -> bool:
     depth = 0
-    for index, token in enumerate(tokens[index:], index):
+    for index, token in enumerate(tokens[start:], start):
         depth += {"(": 1, ")": -1}.get(token.upper, 0)
         if depth == 0 and token.upper in _AFTER_WHERE:
             break
