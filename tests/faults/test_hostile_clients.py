@@ -40,7 +40,7 @@ def watched(session_cluster: LocalCluster, session_daemons: object) -> Iterator[
     session_cluster.reset()
     config = session_daemons.config(session_cluster)  # type: ignore[attr-defined]
     config["limits"] |= {
-        "login_timeout": 1.5, "read_timeout": 1.0, "max_login_failures": 0, "max_unauthenticated": 200,
+        "login_timeout": 3.0, "read_timeout": 1.0, "max_login_failures": 0, "max_unauthenticated": 200,
     }  # fmt: skip
     daemon = session_daemons.start(config)  # type: ignore[attr-defined]
     daemon.wait_for(lambda: daemon.metrics().total("mysqlproxy_server_up") == 3, "all servers are up")
@@ -308,9 +308,9 @@ def long_data_without_end(daemon: Daemon) -> None:
 @case
 def compressed_bombs(daemon: Daemon) -> None:
     """Compression is not offered, and what is compressed is not unpacked."""
+    bomb = zlib.compress(b"\x03" + b" " * (64 * MIB), 9)
     raw = Raw(daemon)
     assert not parse_greeting(raw.greeting).capabilities & (flags.COMPRESS | flags.ZSTD_COMPRESSION_ALGORITHM)
-    bomb = zlib.compress(b"\x03" + b" " * (64 * MIB), 9)
     login = bytearray(raw.login())
     login[0] |= flags.COMPRESS  # asked for all the same
     raw.send(frame(bytes(login), 1))

@@ -279,7 +279,9 @@ def ok(data: bytes) -> None:
     found = packets.parse_ok(payload, capabilities)
     packets.translate_ok(payload, capabilities & ~flags.SESSION_TRACK)
     tracking.parse_session_state(found.session_state)
-    packets.with_session_state(payload, lambda state: tracking.only_kinds(state, tracking.ChangeKind, None))
+    packets.with_session_state(
+        payload, lambda state: tracking.only_kinds(state, frozenset(tracking.ChangeKind), None)
+    )
 
 
 @target(b"\0\xff\x10\x04#08004Too many connections")
