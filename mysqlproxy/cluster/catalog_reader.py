@@ -200,13 +200,24 @@ class _Look:
         began = time.monotonic()
         sum_ = checksum(connection)
         if sum_ != self._sum or self._found is None:
+            self._sum = None
             self._found = read(connection, next(generations))
-            self._sum = sum_
+            if self._nothing_changed(connection, source, seen, sum_):
+                self._sum = sum_
         self._clock = seen
         took = time.monotonic() - began
         self.pause = max(SOONEST, 5 * took)
-        self._due = time.monotonic() + SELDOM * took
+        self._due = time.monotonic() + (0.0 if self._sum is None else SELDOM * took)
         return self._found
+
+    def _nothing_changed(
+        self, connection: LimitedConnection, source: Source, seen: Clock, sum_: tuple[object, ...]
+    ) -> bool:
+        """Whether what was read is what the checksum is of: a table may be gone for just that moment."""
+        now = clock(connection, source.mariadb)
+        if now == seen and now.position is not None:
+            return True
+        return now.definitions == seen.definitions and checksum(connection) == sum_
 
     def abort(self) -> None:
         """From another thread: let what is under way fail soon."""

@@ -18,7 +18,7 @@ IRREPLACEABLE = {
     "a temporary table": ["CREATE TEMPORARY TABLE mine (a INT)"],
     "a user variable": ["SET @mine = 1"],
     "a statement prepared by name": ["PREPARE mine FROM 'SELECT 1'"],
-    "a role": ["SET ROLE NONE"],
+    "a default role": ["SET DEFAULT ROLE NONE"],
     "a savepoint": ["BEGIN", "SAVEPOINT mine"],
     "the next transaction's isolation": ["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
     "a routine's unknown doings": ["CALL mine()"],
@@ -34,6 +34,7 @@ def test_a_client_that_had_one_of_these_is_closed(cluster: LocalCluster, daemon:
         for statement in statements:
             ask(clients[what], statement)
     free = daemon.connect(database="app")
+    ask(free, "SET ROLE NONE")
     ask(free, "INSERT INTO u VALUES (1)")
     cluster.manager.kill()
     cluster.manager.start()

@@ -12,6 +12,7 @@ from typing import Any
 import pymysql
 import pytest
 
+from mysqlproxy.cluster import catalog_reader
 from mysqlproxy.cluster.catalog_reader import CatalogReader, Source
 from mysqlproxy.cluster.pymysql_adapter import LimitedConnection
 from mysqlproxy.config.schema import Server
@@ -197,3 +198,24 @@ def test_a_reading_that_is_cut_off_leaves_nothing_to_complain_about(cluster: Loc
     finally:
         sys.unraisablehook = before
     assert not complaints
+
+
+async def test_a_table_that_is_gone_just_while_it_is_read_is_found(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after, everything looks the same."""
+    server.query("GRANT ALL ON *.* TO m@'127.0.0.1'")
+    original, gone = catalog_reader.read, []
+
+    def read(connection: LimitedConnection, generation: int) -> Catalog:
+        if gone:
+            return original(connection, generation)
+        server.query("DROP TABLE app.t")
+        gone.append(original(connection, generation))
+        server.query("CREATE TABLE app.t (a INT)")
+        return gone[0]
+
+    monkeypatch.setattr(catalog_reader, "read", read)
+    async with reading(server, server.is_mariadb, "p") as found:
+        await found.until(lambda catalog: catalog.available and catalog.relation("app", "t") is not None)
+    assert gone[0].relation("app", "t") is None

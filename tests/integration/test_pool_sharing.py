@@ -273,6 +273,32 @@ def test_the_order_of_waiting_is_the_order_of_coming(cluster: LocalCluster, pati
     assert served == [f"SELECT {1000 + number} AS queued" for number in range(8)]
 
 
+def test_a_client_that_leaves_while_it_waits_leaves_the_queue(cluster: LocalCluster, patient: Daemon) -> None:
+    holder, last = patient.connect(), patient.connect()
+    ask(holder, "BEGIN")
+    with RawClient(("127.0.0.1", patient.port), "app", cluster.passwords["app"]) as leaver:
+        leaver.send(leaver.query_payload("SELECT 'left' AS gone"))
+        holder.ping(reconnect=False)
+    eventually(lambda: patient.metrics().total("mysqlproxy_client_connections") == 2)
+    ask(holder, "COMMIT")
+    assert value(last, "SELECT 5") == 5
+    assert not cluster.manager.served("AS gone")
+
+
+# With more places than one from here on: connections stay in them.
+
+
+def test_a_connection_that_knows_a_last_value_is_taken_last(cluster: LocalCluster, patient: Daemon) -> None:
+    patient.write(patient.config | {"servers": only_manager(cluster, max_connections=2)["servers"]})
+    reload(patient)
+    first, second, third = (patient.connect(database="app") for _ in range(3))
+    ask(first, "CREATE OR REPLACE SEQUENCE s")
+    ask(first, "SELECT NEXTVAL(s)")
+    for other in (second, third, second):
+        ask(other, "SELECT 1")
+    assert value(first, "SELECT LASTVAL(s)") == 1
+
+
 def test_many_clients_share_few_connections(cluster: LocalCluster, patient: Daemon) -> None:
     patient.write(patient.config | {"servers": only_manager(cluster, max_connections=3)["servers"]})
     reload(patient)
@@ -303,26 +329,3 @@ def test_many_clients_share_few_connections(cluster: LocalCluster, patient: Daem
     assert not faults
     assert max(most) <= 3
     assert cluster.manager.value("SELECT COUNT(*) FROM app.t") == 120
-
-
-def test_a_client_that_leaves_while_it_waits_leaves_the_queue(cluster: LocalCluster, patient: Daemon) -> None:
-    holder, last = patient.connect(), patient.connect()
-    ask(holder, "BEGIN")
-    with RawClient(("127.0.0.1", patient.port), "app", cluster.passwords["app"]) as leaver:
-        leaver.send(leaver.query_payload("SELECT 'left' AS gone"))
-        holder.ping(reconnect=False)
-    eventually(lambda: patient.metrics().total("mysqlproxy_client_connections") == 2)
-    ask(holder, "COMMIT")
-    assert value(last, "SELECT 5") == 5
-    assert not cluster.manager.served("AS gone")
-
-
-def test_a_connection_that_knows_a_last_value_is_taken_last(cluster: LocalCluster, patient: Daemon) -> None:
-    patient.write(patient.config | {"servers": only_manager(cluster, max_connections=2)["servers"]})
-    reload(patient)
-    first, second, third = (patient.connect(database="app") for _ in range(3))
-    ask(first, "CREATE OR REPLACE SEQUENCE s")
-    ask(first, "SELECT NEXTVAL(s)")
-    for other in (second, third, second):
-        ask(other, "SELECT 1")
-    assert value(first, "SELECT LASTVAL(s)") == 1
