@@ -20,7 +20,7 @@ from mysqlproxy.errors import ConfigFault, NoServer, PolicyDenied
 from mysqlproxy.gatekeeper.rules.firewall import Moment
 from mysqlproxy.gatekeeper.rules.load import load_firewall
 from mysqlproxy.gatekeeper.rules.trial import Trial, attempt
-from mysqlproxy.routing.route import Stay, Why, route
+from mysqlproxy.routing.route import Stay, route
 from mysqlproxy.routing.strategies import Balance
 from mysqlproxy.session.context import context_of
 from mysqlproxy.sql.catalog import make

@@ -37,7 +37,7 @@ def sentence(why: str, kind: Kind, strategy: Strategy, consistency: Consistency)
         Why.LAST_INSERT: "its answer depends on the last insert: the manager's connection has it",
         Why.NO_MANAGER: "session state while there is no manager: a reader keeps it",
     }
-    return words[why] if why in words else why
+    return words.get(why, why)
 
 
 def reason_for(
@@ -56,7 +56,7 @@ def reason_for(
                 return "its ping is not known"
             return f"not the lowest ping ({_milliseconds(server.ping)})"
         return "could have been chosen as well"
-    if why == Why.NO_WORKER or why == Why.NO_MANAGER or why is None:
+    if why in (Why.NO_WORKER, Why.NO_MANAGER) or why is None:
         return server.unreadable or "takes no writes"
     return "only the manager takes it"
 

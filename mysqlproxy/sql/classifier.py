@@ -1,8 +1,8 @@
 """The cache of verdicts. The session engine asks it for every statement; one per process.
 
 Two levels: by the digest for cacheable ones, and by the exact text for the others and those without literals (it may
-hold for every verdict, as a verdict follows from text and context alone). Both are bounded, by generations: when the young one is full
-it becomes the old one, and what is still used moves over.
+hold for every verdict, as a verdict follows from text and context alone). Both are bounded, by generations: when the
+young one is full it becomes the old one, and what is still used moves over.
 """
 
 from __future__ import annotations
