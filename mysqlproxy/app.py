@@ -197,6 +197,8 @@ class Daemon:
             return False, "draining"
         if view.manager is None and not view.readers:
             return False, view.no_manager or "no server can be reached"
+        if not self.catalog.looked and not is_hop(self.config):
+            return False, "the servers' catalog has not been read yet"
         return True, "" if view.manager is not None else f"reads only: {view.no_manager}"
 
     def _view_changed(self, view: ClusterView) -> None:

@@ -58,10 +58,12 @@ class CatalogReader:
 
     Attributes:
         catalog: the last one.
+        looked: somebody was asked, whether or not that was of use.
     """
 
     def __init__(self, interval: float, on_change: Callable[[Catalog], None]) -> None:
         self.catalog = NO_CATALOG
+        self.looked = False
         self.interval = interval
         self._on_change = on_change
         self._generations = itertools.count(1)  # from both threads
@@ -105,8 +107,11 @@ class CatalogReader:
         if self.catalog.available:
             self._publish(doubting(self.catalog, names, next(self._generations)))
 
-    def _take(self, asked: int, found: Catalog) -> None:
-        """What was found by a reading that began when ``asked`` doubts had been told."""
+    def _take(self, asked: int, found: Catalog | None) -> None:
+        """What was found by a reading that began when ``asked`` doubts had been told; None: nothing new."""
+        self.looked = True
+        if found is None:
+            return
         left = [doubt for doubt in self._doubts if doubt[0] > asked]
         base = self.catalog.base or self.catalog
         if found is base and len(left) == len(self._doubts):
@@ -146,7 +151,7 @@ class CatalogReader:
                     failed = describe(error)
                     _log.warning("the catalog could not be read: %s", failed)
                 self._wait(self.interval)
-            if found is not None:
+            if source is not None:
                 assert self._loop is not None
                 try:
                     self._loop.call_soon_threadsafe(self._take, asked, found)

@@ -89,7 +89,7 @@ def unseen_definitions(connection: Any) -> list[str]:
     effect = (
         "views are read at the manager" + (", and stored functions, too" if "SELECT" in missing else "")
         if len(missing) == 1
-        else "stored functions are called at the manager, and views are read by workers whatever they call"
+        else "all that reads from tables goes to the manager, as any of them may be a view"
     )
     return [
         f"the account {account} may not see what views and stored functions do; without it {effect}; "

@@ -32,6 +32,7 @@ class Why:
     CONSISTENCY: Final = "consistency"
     POSITION_UNKNOWN: Final = "position_unknown"
     BEHIND: Final = "behind"
+    CATALOG: Final = "catalog"  # what the names in FROM mean is not known: a view may do anything
     UNLOGGED: Final = "unlogged"  # the session has written past the binary log
     LAST_STATEMENT: Final = "last_statement"
     LAST_INSERT: Final = "last_insert"

@@ -231,6 +231,14 @@ class Session:
         )
         if self.why == Why.STRATEGY:
             chosen, server = server, freshness.reader(self, server, request.excluded)
+            manager = services.view.manager
+            if (
+                not services.catalog.catalog.available
+                and request.verdict.tables
+                and manager is not None
+                and manager.name not in request.excluded
+            ):
+                server, self.why = manager, Why.CATALOG
             if server is not chosen:
                 not_taken(services.balance)
         return server

@@ -51,7 +51,7 @@ def test_what_is_missing_comes_with_the_statement_that_grants_it(
 @pytest.mark.parametrize(
     ("granted", "wanted", "effect"),
     [
-        ("USAGE", "SELECT, SHOW VIEW", "views are read by workers whatever they call"),
+        ("USAGE", "SELECT, SHOW VIEW", "all that reads from tables goes to the manager"),
         ("SELECT", "SHOW VIEW", "views are read at the manager; "),
         ("SHOW VIEW", "SELECT", "views are read at the manager, and stored functions, too"),
     ],
