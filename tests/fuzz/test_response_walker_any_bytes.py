@@ -77,5 +77,5 @@ def test_any_bytes_in_any_chunks(
 @settings(max_examples=400, deadline=None)
 @given(form=FORMS, capabilities=CAPABILITIES, stream=STREAMS)
 def test_both_builds_agree(form: str, capabilities: int, stream: bytes) -> None:
-    pure, native = (outcome(builds.load(kind), form, capabilities, [stream]) for kind in builds.KINDS)
+    pure, native = (outcome(builds.load(kind), form, capabilities, [stream]) for kind in ("pure", "compiled"))
     assert pure == native
