@@ -137,11 +137,8 @@ if (($#)); then
     exec "$venv/bin/python" -m pytest "$@"
 fi
 
-# The modules on the path of every statement run as plain Python here, and compiled beside a daemon's real servers.
-step "tests of the parts, in plain Python"
-"$venv/bin/python" -m pytest tests/unit tests/wire tests/fuzz
-
-step "tests of the whole, with the compiled modules"
+# The modules on the path of every statement run as plain Python in the tests of the parts, and compiled in the daemon
+# that the others start; these go in two heaps at a time, each with servers of its own.
 "$venv/bin/mysqlproxy" --version | grep -q '(compiled)' || fail "the installed modules are not compiled"
 copy=$cache/compiled
 rm -rf "$copy"
@@ -150,6 +147,18 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --t
 ln -s "$cache" "$copy/.cache"
 site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 (cd "$site" && find mysqlproxy -name '*.so' -exec cp --parents --target-directory "$copy" {} +)
-cd "$copy"
-"$venv/bin/python" -m pytest tests --ignore tests/unit
+heap=(tests/apps tests/bench tests/clients tests/machines tests/suites)
+(cd "$copy" && exec "$venv/bin/python" -m pytest "${heap[@]}") >"$cache/heap.log" 2>&1 &
+other=$!
+trap 'kill "$other" 2>/dev/null || true' EXIT
+
+status=0
+step "tests of the parts, in plain Python"
+"$venv/bin/python" -m pytest tests/unit tests/wire || status=$?
+step "tests of the whole, with the compiled modules"
+(cd "$copy" && "$venv/bin/python" -m pytest tests "${heap[@]/#/--ignore=}" --ignore=tests/unit) || status=$?
+step "tests of the whole: ${heap[*]}"
+wait "$other" || status=$?
+cat "$cache/heap.log"
 rm -rf "$copy"
+exit "$status"
