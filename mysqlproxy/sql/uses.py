@@ -196,7 +196,8 @@ class _Text:
             self.digests.append(None)
         else:
             self._inner(literal)
-        if alone and literal is not None and not self.inner:
+        # Which names in other letters the servers take for equal is theirs to know: those are never known.
+        if alone and literal is not None and not self.inner and tokens[1].text.isascii():
             self.prepares = (fold(tokens[1].text), literal)
         self.disturbs = self.disturbs or self.prepares is None
 
@@ -204,7 +205,7 @@ class _Text:
         keywords = keywords_of(tokens)
         if word(tokens, 1) != "IMMEDIATE":
             name = fold(tokens[1].text) if len(tokens) > 1 and tokens[1].kind in _NAMES else ""
-            if name and not self.inner:
+            if name and not self.inner and tokens[1].text.isascii():
                 self.found.append(Use("EXECUTE", keywords=keywords, executes=name))
                 return
         elif len(tokens) == 3 or word(tokens, 3) == "USING":

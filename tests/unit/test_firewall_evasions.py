@@ -54,6 +54,11 @@ def test_what_was_prepared_by_name_is_judged_when_it_is_executed(firewall: Firew
     for inner, denied in (("SELECT * FROM secrets", True), ("SELECT * FROM orders", False)):
         uses = executed(uses_of(b"EXECUTE S USING @a", CONTEXT), {"s": (inner.encode(), CONTEXT)}, CATALOG)
         assert (selection.plan(uses, "app").outcome(Moment(0, 0)).denied is not None) is denied
+    # Whether a name in other letters is another one is for the servers to know.
+    other = uses_of("PREPARE ſ FROM 'SELECT 1'".encode(), CONTEXT)
+    assert other.prepares is None and other.disturbs
+    uses = executed(uses_of("EXECUTE ſ".encode(), CONTEXT), {"s": (b"SELECT 1", CONTEXT)}, CATALOG)
+    assert selection.plan(uses, "app").outcome(Moment(0, 0)).denied is not None
     # Another statement of the same text may have prepared something else.
     uses = executed(uses_of(b"SELECT 1; EXECUTE s", CONTEXT), {"s": (b"SELECT 1", CONTEXT)}, CATALOG)
     assert selection.plan(uses, "app").outcome(Moment(0, 0)).denied is not None
