@@ -298,6 +298,17 @@ def test_init_connect_has_run_after_each_reset(place: Place) -> None:
             assert differences(expected, all_there_is(client, place)) == {}
     finally:
         place.ask_server("SET GLOBAL init_connect = ''")
+        eventually(lambda: is_shared(place), what="the monitor notices that it is gone")
+
+
+def is_shared(place: Place) -> bool:
+    """Whether a session gets the connection of the one before it."""
+    threads = []
+    for _ in range(2):
+        with place.client() as client:
+            client.query("SELECT 1").check()
+            threads.append(place.threads())
+    return threads[0] == threads[1]
 
 
 def initialised(place: Place) -> bool:
