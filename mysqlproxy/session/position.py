@@ -75,9 +75,20 @@ class Position:
         self.read_at = now
 
     def settle(
-        self, verdict: Verdict, walker: ResponseWalker, status: int, *, on_manager: bool, now: float
+        self,
+        verdict: Verdict,
+        walker: ResponseWalker,
+        status: int,
+        *,
+        on_manager: bool,
+        tells: bool,
+        now: float,
     ) -> None:
-        """Take in how a statement ended; where nobody tells what it wrote, the position is unknown."""
+        """Take in how a statement ended; where nobody tells what it wrote, the position is unknown.
+
+        Args:
+            tells: the manager names the GTID of what it commits.
+        """
         in_transaction = bool(status & STATUS_IN_TRANS)
         writes = verdict.kind is WRITE
         if self.moves != self._settled:  # this answer brought a GTID
@@ -91,20 +102,22 @@ class Position:
             if walker.errno or walker.warnings or verdict.digest[:8].upper() != "ROLLBACK":
                 self.unknown_since = now
         if (
-            walker.errno
+            (walker.errno or not tells)
             and self.wrote
             and verdict.effects & (Effect.DDL | Effect.TABLE_LOCK | Effect.TRANSACTION)
         ):
-            self.unknown_since = now  # it may have committed before it failed
+            self.unknown_since = now  # it may have committed, also before it failed
         if not writes:
             if verdict.digest[:3].upper() == "XA " and not in_transaction and not walker.errno:
                 self.unknown_since = now  # XA COMMIT may end what another session wrote
             return
-        if not (walker.affected_rows or walker.errno or walker.result_sets or verdict.effects & Effect.DDL):
-            return  # it changed nothing, so there is no GTID to be told
+        if tells and not (
+            walker.affected_rows or walker.errno or walker.result_sets or verdict.effects & Effect.DDL
+        ):
+            return  # no GTID was told, so it wrote nothing (the number of rows alone is of the last statement)
         if in_transaction:
             self.wrote = True  # COMMIT will tell
-        else:
+        if not in_transaction or (verdict.statements > 1 and not tells):
             self.unknown_since = now
 
     def learned(self, gtids: GtidSet, since: float) -> None:

@@ -204,7 +204,16 @@ def _learn_position(
 ) -> None:
     position, now = session.position, session.since
     before = position.unknown_since
-    position.settle(verdict, connection.walker, status, on_manager=connection.was_manager, now=now)
+    manager = session.services.view.manager
+    there = None if manager is None else manager.position
+    position.settle(
+        verdict,
+        connection.walker,
+        status,
+        on_manager=connection.was_manager,
+        tells=there is not None and there.place is None,
+        now=now,
+    )
     if position.unknown_since > before:
         session.services.position.unknown_since = now
     hint = request.hint  # a read that asks for less than the others is not what they must not be behind of

@@ -52,6 +52,30 @@ def daemon(
     return daemons.start(mysql_pair_config(pair, free_port, routing=routing))
 
 
+@pytest.fixture
+def blind(pair: MysqlPair, daemons: Factory, free_port: Callable[[], int]) -> Iterator[Daemon]:
+    """Looks at the servers once; from then on the worker applies nothing."""
+    config = mysql_pair_config(
+        pair,
+        free_port,
+        routing={"strategy": "random", "consistency_wait": 0.2},
+        monitor={"interval": 60.0, "max_replica_lag": 3600.0},
+    )
+    for definition in (
+        "CREATE FUNCTION app.f() RETURNS INT NO SQL BEGIN INSERT INTO app.t VALUES (1); RETURN 1; END",
+        "CREATE PROCEDURE app.p() BEGIN INSERT INTO app.t VALUES (1); DO 1; END",
+        "CREATE TABLE app.v (a INT)",
+        "INSERT INTO app.v VALUES (1)",
+        "CREATE TRIGGER app.g BEFORE UPDATE ON app.v FOR EACH ROW INSERT INTO app.t VALUES (1)",
+    ):
+        pair.source.query(definition)
+    _in_sync(pair)
+    daemon = daemons.start(config)
+    pair.replica.query("STOP REPLICA SQL_THREAD")
+    yield daemon
+    pair.replica.query("START REPLICA SQL_THREAD")
+
+
 def on_workers(daemon: Daemon) -> float:
     return daemon.metrics().total("mysqlproxy_statements_total", server="replica", kind="read")
 
@@ -75,22 +99,34 @@ def test_what_was_written_is_read_from_a_worker_that_has_it(pair: MysqlPair, dae
         assert on_workers(daemon) == 5
 
 
-def test_while_no_worker_has_it_the_manager_reads(
-    pair: MysqlPair, daemons: Factory, free_port: Callable[[], int]
-) -> None:
-    blind = {"interval": 60.0, "max_replica_lag": 3600.0}  # it looks once
-    config = mysql_pair_config(pair, free_port, routing={"strategy": "random"}, monitor=blind)
-    daemon = daemons.start(config)
-    pair.replica.query("STOP REPLICA SQL_THREAD")
-    try:
-        with proxied(daemon) as client, proxied(daemon) as other:
-            client.query("INSERT INTO app.t VALUES (1)").check()
-            assert counted(client) == b"1"
-            assert counted(other) == b"0"
-            assert on_workers(daemon) == 1
-            pair.replica.query("START REPLICA SQL_THREAD")
-            _in_sync(pair)
-            assert counted(client) == b"1"
-            assert on_workers(daemon) == 2
-    finally:
+def test_while_no_worker_has_it_the_manager_reads(pair: MysqlPair, blind: Daemon) -> None:
+    with proxied(blind) as client, proxied(blind) as other:
+        client.query("INSERT INTO app.t VALUES (1)").check()
+        assert counted(client) == b"1"
+        assert counted(other) == b"0"
+        assert on_workers(blind) == 1
         pair.replica.query("START REPLICA SQL_THREAD")
+        _in_sync(pair)
+        assert counted(client) == b"1"
+        assert on_workers(blind) == 2
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("BEGIN; INSERT INTO app.t VALUES (1); COMMIT",),
+        ("INSERT INTO app.t VALUES (1); SET @a = 1",),
+        ("BEGIN; INSERT INTO app.t VALUES (1); COMMIT; BEGIN", "ROLLBACK"),
+        ("BEGIN", "INSERT INTO app.t VALUES (1)", "BEGIN", "ROLLBACK"),
+        ("DO app.f()",),
+        ("BEGIN", "DO app.f()", "COMMIT"),
+        ("CALL app.p()",),
+        ("UPDATE app.v SET a = 1",),
+    ],
+    ids="; ".join,
+)
+def test_what_wrote_without_a_number_of_rows_is_a_write(blind: Daemon, statements: tuple[str, ...]) -> None:
+    with proxied(blind) as client:
+        for statement in statements:
+            client.query(statement).check()
+        assert counted(client) == b"1"
