@@ -17,15 +17,16 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 COMPILED = {
+    "cluster": ("gtid", "view"),
     "metrics": ("counters",),
     "pool": ("connection", "wire"),
-    "protocol": ("codec", "commands", "framing", "prepared", "response"),
+    "protocol": ("codec", "commands", "framing", "prepared", "response", "tracking"),
     "routing": ("offload", "route", "strategies"),
     "session": (
-        "admit", "client", "commands", "engine", "freshness", "passage", "position", "prepared", "record", "relay",
-        "request", "services", "settle", "state", "trackers", "transfer",
+        "admit", "client", "commands", "engine", "faults", "freshness", "passage", "position", "prepared", "record",
+        "relay", "request", "services", "settle", "state", "trackers", "transfer",
     ),
-    "sql": ("charsets", "classifier", "digest"),
+    "sql": ("charsets", "classifier", "digest", "verdict"),
 }  # fmt: skip
 FILES = [f"mysqlproxy/{folder}/{name}.py" for folder, names in COMPILED.items() for name in names]
 # What they import may be missing while they are built; CI checks the types of all.

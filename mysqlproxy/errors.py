@@ -92,6 +92,10 @@ class ServerFault(ProxyError):
     default_sqlstate = "08S01"
 
 
+class SessionLost(ServerFault):
+    """State of this session was on a server that is no longer what it was."""
+
+
 class NoServer(ServerFault):
     """No server can take this statement now: no manager for a write, no server at all for a read."""
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Self
+from typing import Final
 
 MAX_TEXT = 4 * 1024 * 1024
 """Characters that one set may have; servers with long histories reach some 100 KB."""
@@ -37,7 +36,7 @@ def parse_mariadb_list(text: str) -> tuple[tuple[int, int, int], ...]:
     Raises:
         ValueError: the text is no such list, or longer than MAX_TEXT.
     """
-    found = set()
+    found: set[tuple[int, int, int]] = set()
     for item in _items(text):
         match = _MARIADB.fullmatch(item)
         if match is None:
@@ -49,7 +48,6 @@ def parse_mariadb_list(text: str) -> tuple[tuple[int, int, int], ...]:
     return tuple(sorted(found))
 
 
-@dataclass(frozen=True, slots=True)
 class GtidSet:
     """An immutable set of transactions; empty by default. Equal sets compare equal whatever their spelling.
 
@@ -59,19 +57,38 @@ class GtidSet:
         sources: MySQL: ("uuid" or "uuid:tag", intervals that neither touch nor overlap), sorted.
     """
 
-    mariadb: bool
-    domains: tuple[tuple[int, int, int], ...] = ()
-    sources: tuple[tuple[str, Intervals], ...] = ()
+    __slots__ = ("domains", "mariadb", "sources")
 
-    @classmethod
-    def parse(cls, text: str, mariadb: bool) -> Self:
+    def __init__(
+        self,
+        mariadb: bool,
+        domains: tuple[tuple[int, int, int], ...] = (),
+        sources: tuple[tuple[str, Intervals], ...] = (),
+    ) -> None:
+        self.mariadb: Final = mariadb
+        self.domains: Final = domains
+        self.sources: Final = sources
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, GtidSet)
+            and self.mariadb == other.mariadb
+            and self.domains == other.domains
+            and self.sources == other.sources
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.mariadb, self.domains, self.sources))
+
+    @staticmethod
+    def parse(text: str, mariadb: bool) -> GtidSet:
         """A set from the server's text; the empty text is the empty set.
 
         Raises:
             ValueError: the text is no such set, or longer than MAX_TEXT.
         """
         if mariadb:
-            return cls(True, domains=_highest(parse_mariadb_list(text)))
+            return GtidSet(True, _highest(parse_mariadb_list(text)))
         found: dict[str, list[tuple[int, int]]] = {}
         for item in _items(text.lower()):
             uuid, *parts = (part.strip() for part in item.split(":"))
@@ -91,10 +108,10 @@ class GtidSet:
                     source = f"{uuid}:{part}"
                 else:
                     raise ValueError("not an interval of a MySQL GTID set: " + part[:80])
-        return cls(False, sources=_sources(found))
+        return GtidSet(False, sources=_sources(found))
 
-    @classmethod
-    def in_log(cls, origin: str, file: str, offset: int) -> Self:
+    @staticmethod
+    def in_log(origin: str, file: str, offset: int) -> GtidSet:
         """All that a MySQL server's binary log holds up to an offset of one of its files, for servers without GTIDs:
         a set as any other, but in words of our own, which no server understands.
 
@@ -104,7 +121,7 @@ class GtidSet:
         base, _, number = file.rpartition(".")
         if not _LOG.fullmatch(base) or not number.isdecimal() or not 0 < offset < 1 << _OFFSET_BITS:
             raise ValueError("not a file of a binary log: " + file[:80])
-        return cls(False, sources=((f"{origin}/{base}", ((1, (int(number) << _OFFSET_BITS) + offset),)),))
+        return GtidSet(False, sources=((f"{origin}/{base}", ((1, (int(number) << _OFFSET_BITS) + offset),)),))
 
     @property
     def place(self) -> tuple[str, str, int] | None:
@@ -124,7 +141,12 @@ class GtidSet:
 
         For MariaDB the sequence number alone decides, as it does in MASTER_GTID_WAIT.
         """
-        return self is other or other.minus(self).empty()
+        if self is other:
+            return True
+        if self.mariadb and other.mariadb and len(other.domains) == 1:  # nearly always
+            [(domain, _, sequence)] = other.domains
+            return any(ours[0] == domain and ours[2] >= sequence for ours in self.domains)
+        return other.minus(self).empty()
 
     def merge(self, other: GtidSet) -> GtidSet:
         """The union.
@@ -135,7 +157,11 @@ class GtidSet:
         if self.mariadb != other.mariadb:
             raise ValueError("a MariaDB and a MySQL GTID set have no union")
         if self.mariadb:
-            return GtidSet(True, domains=_highest((*self.domains, *other.domains)))
+            if len(self.domains) == 1 == len(other.domains):
+                [ours], [theirs] = self.domains, other.domains
+                if ours[0] == theirs[0]:
+                    return self if (ours[2], ours[1]) >= (theirs[2], theirs[1]) else other
+            return GtidSet(True, _highest((*self.domains, *other.domains)))
         found: dict[str, list[tuple[int, int]]] = {}
         for source, intervals in (*self.sources, *other.sources):
             found.setdefault(source, []).extend(intervals)

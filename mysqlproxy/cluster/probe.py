@@ -82,7 +82,7 @@ class Prober:
         self._booted = 0
         self._stopped = False
         self._replica_status = "SHOW REPLICA STATUS"
-        self._log_status = "SHOW BINARY LOG STATUS"
+        self._log_filters: str | None = None
 
     def probe(self) -> Probe:
         """One probe, a failed one included."""
@@ -146,6 +146,8 @@ class Prober:
             raise TimeoutError("stopped")
         self._connection.login()
         self._booted = _boot_time(self._connection)
+        # Options of the server's start: they stay as long as the connection does.
+        self._log_filters = self._read_log_filters(self._connection, "SHOW BINARY LOG STATUS")
         return self._connection
 
     def _facts(self, connection: LimitedConnection) -> Facts:
@@ -156,11 +158,11 @@ class Prober:
             sources = self._sources(connection, "SHOW ALL SLAVES STATUS")
             [row] = connection.rows(MARIADB_VARIABLES)
             facts = mariadb_facts(row, sources, version, flags)
-            return replace(facts, log_filters=self._log_filters(connection, "SHOW MASTER STATUS"))
+            return replace(facts, log_filters=self._log_filters)
         sources = self._sources(connection, self._replica_status)
         [row] = connection.rows(MYSQL_VARIABLES)
         facts = mysql_facts(row, sources, version, flags)
-        return replace(facts, log_filters=self._log_filters(connection, self._log_status))
+        return replace(facts, log_filters=self._log_filters)
 
     def _sources(self, connection: LimitedConnection, statement: str) -> tuple[Source, ...] | None:
         try:
@@ -173,15 +175,14 @@ class Prober:
                 return self._sources(connection, self._replica_status)
             raise
 
-    def _log_filters(self, connection: LimitedConnection, statement: str) -> str | None:
+    def _read_log_filters(self, connection: LimitedConnection, statement: str) -> str | None:
         try:
             return ", ".join(filters(row, "binlog_") for row in connection.rows(statement))
         except pymysql.MySQLError as error:
             if error.args[:1] == (ER_SPECIFIC_ACCESS_DENIED_ERROR,):
                 return None
             if error.args[:1] == (ER_PARSE_ERROR,) and statement == "SHOW BINARY LOG STATUS":
-                self._log_status = "SHOW MASTER STATUS"  # MySQL before 8.2
-                return self._log_filters(connection, self._log_status)
+                return self._read_log_filters(connection, "SHOW MASTER STATUS")  # MySQL before 8.2, MariaDB
             raise
 
 

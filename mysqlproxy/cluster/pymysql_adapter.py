@@ -26,6 +26,10 @@ from mysqlproxy.protocol.handshake import Greeting, parse_greeting
 MAX_BYTES = 8 * 1024 * 1024
 """Bytes that one round of questions may read; GTID sets of long histories reach some 100 KB."""
 
+_SLACK = 0.05
+"""Seconds by which a deadline may be missed: to set a socket's timeout for each read of a few bytes costs more than
+the read, and each lets go of the interpreter's lock, which the event loop's thread then has to win back."""
+
 _Base: Any = pymysql.connections.Connection
 
 
@@ -43,6 +47,7 @@ class LimitedConnection(_Base):  # type: ignore[misc]
         self._place = parse_address(server.address)
         self._aborted = threading.Event()
         self._opened: socket.socket | None = None
+        self._armed = 0.0
         self.begin(seconds)
         super().__init__(
             host=self._place.host or "localhost",
@@ -70,6 +75,7 @@ class LimitedConnection(_Base):  # type: ignore[misc]
         except OSError as error:
             raise pymysql.err.OperationalError(CR.CR_CONN_HOST_ERROR, f"cannot connect: {error}") from error
         self._secure = bool(self._place.path)
+        self._armed = 0.0
         self.connect(sock)
 
     def abort(self) -> None:
@@ -171,5 +177,6 @@ class LimitedConnection(_Base):  # type: ignore[misc]
         except TimeoutError as error:
             self._force_close()
             raise pymysql.err.OperationalError(CR.CR_SERVER_LOST, f"no answer in time ({error})") from error
-        self._sock.settimeout(left)
-        self._read_timeout = self._write_timeout = self._current_timeout = left
+        if not left <= self._armed <= left + _SLACK:
+            self._sock.settimeout(left)
+            self._armed = self._read_timeout = self._write_timeout = self._current_timeout = left

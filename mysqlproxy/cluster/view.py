@@ -18,7 +18,7 @@ class Role(Enum):
     WORKER = "worker"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServerView:
     """One server as last seen.
 
@@ -84,7 +84,7 @@ class ServerView:
     observed_until: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ClusterView:
     """All servers, and the answers that routing needs.
 

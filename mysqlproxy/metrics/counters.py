@@ -7,7 +7,6 @@ blocks.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
@@ -44,7 +43,12 @@ class StatementCell:
     def observe(self, seconds: float) -> None:
         self.count += 1
         self.seconds_sum += seconds
-        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        bucket = 0
+        for bound in BOUNDS:  # most end within the first few
+            if seconds <= bound:
+                break
+            bucket += 1
+        self.buckets[bucket] += 1
 
 
 class Labelled:
@@ -58,9 +62,12 @@ class Labelled:
 
     def add(self, label: str, amount: int = 1) -> None:
         values = self.values
-        if label not in values and len(values) >= MAX_LABELS:
-            label = "other"
-        values[label] = values.get(label, 0) + amount
+        count = values.get(label)
+        if count is None:
+            if len(values) >= MAX_LABELS:
+                label = "other"
+            count = values.get(label, 0)
+        values[label] = count + amount
 
 
 class LabelledTuple:

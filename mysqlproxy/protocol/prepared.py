@@ -124,9 +124,8 @@ def with_parameter_types(payload: bytes, parameters: int, types: bytes, capabili
     return b"".join((payload[: layout.flag], bytes((flag,)), between, types, payload[layout.types :]))
 
 
-@dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where things are in an execution with parameters.
+    """Of each execution, therefore a class of the plainest kind: where things are in an execution with parameters.
 
     Attributes:
         flag: position of the byte that tells whether types follow.
@@ -137,20 +136,24 @@ class _Layout:
         named: each type is followed by a name.
     """
 
-    flag: int
-    mark: int
-    bound: bool
-    types: int
-    count: int
-    named: bool
+    __slots__ = ("bound", "count", "flag", "mark", "named", "types")
+
+    def __init__(self, flag: int, mark: int, bound: bool, types: int, count: int, named: bool) -> None:
+        self.flag = flag
+        self.mark = mark
+        self.bound = bound
+        self.types = types
+        self.count = count
+        self.named = named
 
 
 def _layout(payload: bytes, parameters: int, capabilities: int) -> _Layout | None:
-    if payload[:1] == bytes((Command.STMT_BULK_EXECUTE,)):
+    code = payload[0] if payload else -1
+    if code == Command.STMT_BULK_EXECUTE:
         bulk_flags, _ = read_int(payload, 5, 2)
         bound = bulk_flags & _BULK_SEND_TYPES != 0
         return _Layout(5, _BULK_SEND_TYPES, bound, _BULK_HEAD, parameters, False) if parameters else None
-    if payload[:1] != bytes((Command.STMT_EXECUTE,)):
+    if code != Command.STMT_EXECUTE:
         raise MalformedPacket("Malformed packet: no execution of a statement")
     head, position = read_bytes(payload, 0, _EXECUTE_HEAD)
     named = capabilities & QUERY_ATTRIBUTES != 0

@@ -10,8 +10,8 @@ Information) and https://mariadb.com/kb/en/ok_packet/.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from mysqlproxy.errors import MalformedPacket
 from mysqlproxy.protocol.codec import lenenc_bytes, read_lenenc_bytes
@@ -28,8 +28,7 @@ class ChangeKind(Enum):
     TRANSACTION_STATE = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One tracked change.
 
     Attributes:

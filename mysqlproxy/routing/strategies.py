@@ -7,7 +7,7 @@ Pure apart from ``Balance``, which holds the little that strategies remember. No
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from mysqlproxy.cluster.view import ServerView
 from mysqlproxy.config.schema import Strategy
@@ -18,12 +18,12 @@ class Balance:
 
     Attributes:
         turn: how often ``round_robin`` has chosen.
-        in_use: server name -> connections that run a statement now, kept by the pool.
+        in_use: server name -> connections that run a statement now, counted by the sessions.
     """
 
     __slots__ = ("in_use", "random", "turn")
 
-    def __init__(self, in_use: Mapping[str, int], seed: int | None = None) -> None:
+    def __init__(self, in_use: dict[str, int], seed: int | None = None) -> None:
         self.turn = 0
         self.in_use = in_use
         self.random = random.Random(seed)  # noqa: S311 - spreads load, guards nothing

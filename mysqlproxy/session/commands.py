@@ -46,7 +46,10 @@ def dispatch(session: Session, raw: bytes) -> None:
         session.refuse(_UNKNOWN)
         return
     try:
-        handler(session, raw)
+        if code == Command.QUERY:
+            _query(session, raw)  # not through the table: most commands are one
+        else:
+            handler(session, raw)
     except MalformedPacket:
         raise
     except ProxyError as error:
@@ -60,7 +63,7 @@ def _classify(session: Session, raw: bytes, code: int) -> tuple[bytes, Hint | No
     text = packet[offset:]
     verdict = session.services.classifier.verdict(text, session.context)
     hint = None
-    if raw.find(MARK, 0, WITHIN) >= 0:
+    if not session.services.classifier.plain and raw.find(MARK, 0, WITHIN) >= 0:
         hint = hinting.hint_in(session, text, verdict.digest)
     if verdict.connection_ids or verdict.edits:
         text = rewritten(text, verdict.connection_ids, verdict.edits, session.id)

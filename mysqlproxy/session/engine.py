@@ -18,10 +18,9 @@ from time import monotonic
 
 from mysqlproxy.cluster.view import Role, ServerView
 from mysqlproxy.config.schema import Consistency, Strategy
-from mysqlproxy.errors import ProxyError
+from mysqlproxy.errors import ProxyError, SessionLost
 from mysqlproxy.gatekeeper.accounts import Account
 from mysqlproxy.gatekeeper.admission import Ticket
-from mysqlproxy.metrics.counters import StatementCell
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import IRREPLACEABLE, Keep
 from mysqlproxy.pool.login import Identity
@@ -39,13 +38,13 @@ from mysqlproxy.session.context import isolation, set_last, sql_context
 from mysqlproxy.session.login import Dialogue, LoginPackets
 from mysqlproxy.session.position import Position
 from mysqlproxy.session.prepared import PreparedStatements
-from mysqlproxy.session.record import record
+from mysqlproxy.session.record import Cells, record
 from mysqlproxy.session.relay import Relay
 from mysqlproxy.session.request import Request
 from mysqlproxy.session.services import Services
 from mysqlproxy.session.state import SessionState
 from mysqlproxy.session.trackers import Trackers
-from mysqlproxy.sql.verdict import LAST_INSERT, LAST_STATEMENT, Kind, SqlContext
+from mysqlproxy.sql.verdict import LAST_INSERT, LAST_STATEMENT, SqlContext
 
 log = logging.getLogger("mysqlproxy.session")
 
@@ -116,7 +115,7 @@ class Session:
         self.barred: frozenset[str] = frozenset()
         self.relay = Relay(self)
         self.admitted = Admitted()
-        self.cells: dict[tuple[str, Kind], StatementCell] = {}
+        self.cells: dict[str, Cells] = {}
         self.status = STATUS_AUTOCOMMIT
         self.recall: asyncio.Future[None] | None = None
         self.since = self.loop.time()
@@ -176,7 +175,7 @@ class Session:
         self.request = request
         try:
             server = self.choose(request)
-        except faults.SessionLost as error:
+        except SessionLost as error:
             faults.end(self, error)
             return
         except ProxyError as error:
@@ -272,7 +271,7 @@ class Session:
 
     def send(self, connection: ServerConnection, request: Request) -> None:
         connection.running = True
-        in_use = self.services.pools.in_use
+        in_use = self.services.balance.in_use
         in_use[connection.name] = in_use.get(connection.name, 0) + 1
         self.active = connection
         self.relay.begin(connection, request.form, request.answer_sequence())
@@ -315,7 +314,7 @@ class Session:
         now = monotonic()  # the loop's own time is the same clock in whole milliseconds (uvloop)
         connection.running = False
         connection.last_used = self.since = now
-        in_use = self.services.pools.in_use
+        in_use = self.services.balance.in_use
         in_use[connection.name] = in_use.get(connection.name, 1) - 1
         if not self.client.writable and connection.transport is not None and not connection.closed:
             connection.transport.resume_reading()

@@ -12,7 +12,14 @@ import re
 from typing import TYPE_CHECKING
 
 from mysqlproxy.cluster.view import ServerView
-from mysqlproxy.errors import ClientFault, Interrupted, ProxyError, ServerFault, TooManyConnections
+from mysqlproxy.errors import (
+    ClientFault,
+    Interrupted,
+    ProxyError,
+    ServerFault,
+    SessionLost,
+    TooManyConnections,
+)
 from mysqlproxy.pool.connection import ServerConnection, fault_of
 from mysqlproxy.pool.keep import IRREPLACEABLE, Keep, names
 from mysqlproxy.protocol.commands import Command
@@ -114,10 +121,6 @@ def idle_connection_lost(session: Session, connection: ServerConnection) -> None
         )
         # No command waits for an answer: closing is what the server itself does when it dies.
         end(session, LOST if session.request is not None and not session.request.relayed else None)
-
-
-class SessionLost(ServerFault):
-    """State of this session was on a server that is no longer what it was."""
 
 
 def still_valid(session: Session, connection: ServerConnection) -> ServerConnection | None:

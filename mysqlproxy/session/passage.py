@@ -29,12 +29,13 @@ from mysqlproxy.session import lifecycle, upload
 from mysqlproxy.session.engine import Session
 from mysqlproxy.session.faults import LOST
 from mysqlproxy.session.login import Dialogue, LoginPackets, channel_of, next_is_down, some_server
+from mysqlproxy.session.record import count
 from mysqlproxy.session.request import Request
-from mysqlproxy.sql.verdict import Kind, Verdict
+from mysqlproxy.sql.verdict import OTHER, Verdict
 
 log = logging.getLogger("mysqlproxy.session")
 
-_UNREAD = Verdict(Kind.OTHER, ("passed on unread",), "")
+_UNREAD = Verdict(OTHER, ("passed on unread",), "")
 _UNKNOWN = ClientFault("Unknown command", errno=1047, sqlstate="08S01")
 
 _FORMS: dict[int, int] = {
@@ -158,7 +159,7 @@ class Passage(Session):
             self._lost()
             return
         connection.running = True
-        in_use = self.services.pools.in_use
+        in_use = self.services.balance.in_use
         in_use[connection.name] = in_use.get(connection.name, 0) + 1
         self.active = connection
         connection.walker.begin(request.form, request.answer_sequence())
@@ -178,14 +179,7 @@ class Passage(Session):
             log.error("a server answered before the file's end", extra={"session": self.id})
             lifecycle.close(self)
             return
-        key = (connection.name, Kind.OTHER)
-        cell = self.cells.get(key)
-        if cell is None:
-            cell = self.services.counters.statement(connection.name, Kind.OTHER.value, self.strategy.value)
-            self.cells[key] = cell
-        cell.observe(now - request.started)
-        if connection.walker.errno:
-            cell.errors += 1
+        count(self, connection, OTHER, now - request.started)
         self.finish()
 
     # --- the end ----------------------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from mysqlproxy.protocol.build import compiled
 from mysqlproxy.sql import charsets
 from mysqlproxy.sql.catalog import NO_CATALOG, Catalog
 from mysqlproxy.sql.classify import classify, classify_digest
-from mysqlproxy.sql.digest import MAX_TEXT, is_special, normaliser
+from mysqlproxy.sql.digest import MAX_TEXT, is_special, normaliser, plain_digest
 from mysqlproxy.sql.verdict import SqlContext, Verdict
 
 MAX_EXACT_TEXT: Final = 1024
@@ -26,6 +27,8 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 """Bytes that each of the two caches may hold as keys."""
 
 MAX_CONTEXTS: Final = 1024
+
+_COMPILED: Final = compiled()  # as plain Python a loop over bytes takes longer than an expression
 
 _Key = tuple[int, bytes]
 
@@ -70,6 +73,7 @@ class Classifier:
     Attributes:
         hits: verdicts found in a cache.
         misses: verdicts that had to be made.
+        plain: the last text holds no comment.
     """
 
     def __init__(self, max_entries: int = 20000) -> None:
@@ -79,6 +83,7 @@ class Classifier:
         """
         self.hits = 0
         self.misses = 0
+        self.plain = False
         self._max_entries = max_entries
         self._exact = _Generations(min(MAX_EXACT, max_entries), MAX_BYTES)
         self._by_digest = _Generations(max_entries, MAX_BYTES)
@@ -89,6 +94,7 @@ class Classifier:
         self._last: SqlContext | None = None
         self._last_number = 0
         self._last_full = SqlContext()
+        self._last_ascii = False
         self._interned: dict[int, tuple[SqlContext, int, SqlContext]] = {}
 
     def verdict(self, text: bytes, context: SqlContext) -> Verdict:
@@ -98,6 +104,16 @@ class Classifier:
         by identity. Its catalog does not count, but the one that was seen last.
         """
         number = self._last_number if context is self._last else self._number(context)
+        if _COMPILED and self._last_ascii and len(text) <= MAX_TEXT:
+            digest = plain_digest(text)
+            self.plain = digest is not None
+            if digest is not None:
+                found = self._by_digest.get((number, digest))
+                if found is not None:
+                    self.hits += 1
+                    return found
+        else:
+            self.plain = False
         short = len(text) <= MAX_EXACT_TEXT
         if short:
             found = self._exact.get((number, text))
@@ -172,4 +188,5 @@ class Classifier:
                 self._interned.clear()
             self._interned[id(context)] = (context, number, full)
         self._last, self._last_number, self._last_full = context, number, full
+        self._last_ascii = context.charset not in charsets.NOT_ASCII
         return number

@@ -18,19 +18,124 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from mysqlproxy.sql.patterns import GAP, NUMBER, NUMBER_TAIL, SPACE, WORD_CLASS, quoted
 
-MAX_TEXT = 16 * 1024
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # known to the compiler, not needed when running
+
+MAX_TEXT: Final = 16 * 1024
 """Bytes; a longer text is not cached by its digest."""
 
 MAX_SHOWN = 2048
 """Characters of a digest in logs and metrics."""
 
 
+# Classes of bytes outside of strings; the first two make up words.
+_WORD: Final = 0
+_DIGIT: Final = 1
+_SPACE: Final = 2
+_QUOTE: Final = 3
+_OPEN: Final = 4
+_END: Final = 5  # may stand right behind a number
+_DOT: Final = 6
+_SIGN: Final = 7
+_OTHER: Final = (
+    8  # quotes, backslashes, what may begin a comment or sign a number, what is no printable ASCII
+)
+_IN_CLASS: Final = (
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_$", b"0123456789", b" ", b"'", b"(", b"),;<=>", b".",
+    b"*+?!%",
+)  # fmt: skip
+_CLASSES: Final = bytes(
+    next((kind for kind, members in enumerate(_IN_CLASS) if byte in members), _OTHER) for byte in range(256)
+)
+_BLANK: Final = 0x20
+_APOSTROPHE: Final = 0x27
+_BACKSLASH: Final = 0x5C
+_TILDE: Final = 0x7E
+_BEFORE_LIST: Final = frozenset((b"in", b"es"))
+
+
 def normaliser(ansi_quotes: bool, no_backslash_escapes: bool) -> Callable[[bytes], bytes]:
     """The function that makes digests under this sql_mode; linear in the length of its argument."""
     return _normaliser(ansi_quotes, no_backslash_escapes)
+
+
+def plain_digest(text: bytes) -> bytes | None:
+    """The digest of a plain text under every sql_mode; None for any text that is not plain, and for some that are.
+
+    What most applications send most of the time: printable ASCII, single spaces, strings without backslashes and
+    doubled quotes, no comment, no other quotes, no list of literals. Compiled it takes a tenth of the time that the
+    expression of ``normaliser`` takes; that one is the rule, and wherever the two could differ this one gives up.
+    """
+    size: i64 = len(text)
+    at: i64 = 0
+    start: i64 = 0  # of what is taken over as it is
+    parts: list[bytes] = []
+    while at < size:
+        kind: i64 = _CLASSES[text[at]]
+        if kind == _WORD:
+            at += 1
+            while at < size:
+                kind = _CLASSES[text[at]]
+                if kind > _DIGIT:
+                    break
+                at += 1
+        elif kind == _SPACE:
+            at += 1
+            if at < 2 or at >= size or _CLASSES[text[at]] == _SPACE:
+                return None
+        elif kind == _DIGIT:
+            if at > 0 and _CLASSES[text[at - 1]] == _DOT:
+                return None
+            parts.append(text[start:at])
+            parts.append(b"?")
+            at += 1
+            while at < size and _CLASSES[text[at]] == _DIGIT:
+                at += 1
+            start = at
+            if at < size:
+                kind = _CLASSES[text[at]]
+                if kind != _SPACE and kind != _END:  # noqa: PLR1714 - a set would be made of objects
+                    return None  # it could belong to the number
+        elif kind == _QUOTE:
+            parts.append(text[start:at])
+            parts.append(b"'?'")
+            at += 1
+            while True:
+                if at >= size:
+                    return None
+                byte: i64 = text[at]
+                at += 1
+                if byte == _APOSTROPHE:
+                    break
+                if byte < _BLANK or byte > _TILDE or byte == _BACKSLASH:
+                    return None
+            start = at
+            if at < size and _CLASSES[text[at]] == _QUOTE:
+                return None
+        elif kind == _OPEN:
+            if _may_begin_list(text, at):
+                return None
+            at += 1
+        elif kind == _OTHER:
+            return None
+        else:
+            at += 1
+    if start == 0:
+        return text
+    parts.append(text[start:])
+    return b"".join(parts)
+
+
+def _may_begin_list(text: bytes, at: i64) -> bool:
+    """Whether IN or VALUES stands before the parenthesis, or a name that ends as they do."""
+    end: i64 = at - 1
+    if end >= 0 and _CLASSES[text[end]] == _SPACE:
+        end -= 1
+    return end > 0 and text[end - 1 : end + 1].lower() in _BEFORE_LIST
 
 
 def is_special(digest: bytes) -> bool:

@@ -86,7 +86,7 @@ class KillTarget(Enum):
     QUERY = "query"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kill:
     """KILL [HARD|SOFT] [CONNECTION|QUERY] id, of one literal id (KILL QUERY ID and KILL USER: ``id`` is
     None).
@@ -96,7 +96,7 @@ class Kill:
     id: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verdict:
     """What a text of SQL does.
 
@@ -135,7 +135,7 @@ class Verdict:
     notes: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SqlContext:
     """All that could change the verdict of the same digest. Equal contexts share a cache.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mysqlproxy.sql.classify import classify
-from mysqlproxy.sql.digest import is_special, normaliser, shown
+from mysqlproxy.sql.digest import is_special, normaliser, plain_digest, shown
 from mysqlproxy.sql.lexer import Token, TokenKind, digest_lexer, text_lexer
 from mysqlproxy.sql.verdict import SqlContext, Verdict
 from tests.unit.verdict_corpus import CASES
@@ -166,3 +167,44 @@ def test_a_digest_has_the_tokens_of_its_text(text: str, ansi: bool, no_backslash
     else:
         # Up to there they agree, and the digest is no more understood than the text.
         assert any(token.kind in {TokenKind.BAD, TokenKind.SPECIAL} for token in kept)
+
+
+MODES = [normaliser(ansi, escapes) for ansi in (False, True) for escapes in (False, True)]
+PIECES = [
+    "a", "N", "$", "_", "1", "0", "9", "x", "e", "'", '"', "`", "\\", "(", ")", "*", "+", ",", "-", ".", "/", ";",
+    "<", "=", ">", "?", "!", "%", "@", "#", ":", "|", "\n", "\t", "\0", "\x7f", "é", " ", "  ", "in", "IN (",
+    "values", "VALUES(", "0x1", "1.5", ".5", "1e5", "1a", "t.5", "''", "'a'", "'é'", "--", "/*", "*/", "sum(", "then (",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12))
+@settings(max_examples=2000)
+def test_a_plain_digest_is_the_digest(pieces: list[str]) -> None:
+    text = "".join(pieces).encode()
+    digest = plain_digest(text)
+    if digest is not None:
+        assert [mode(text) for mode in MODES] == [digest] * len(MODES)
+        assert not is_special(digest)
+        assert text.isascii()
+        assert b"\0" not in text
+
+
+def test_every_short_text_that_is_plain_has_its_digest() -> None:
+    for size in range(1, 4):
+        for pieces in product(PIECES, repeat=size):
+            text = "".join(pieces).encode()
+            assert plain_digest(text) in (None, normalise(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT c FROM sbtest1 WHERE id=5044",
+        "SELECT DISTINCT c FROM sbtest1 WHERE id BETWEEN 5 AND 104 ORDER BY c",
+        "UPDATE sbtest1 SET c='07-x', k = k+1 WHERE id=7;",
+        "SELECT * FROM t WHERE a > 1 AND b <= 'x' LIMIT 10 , 5",
+        "COMMIT",
+    ],
+)
+def test_what_most_applications_send_is_plain(text: str) -> None:
+    assert plain_digest(text.encode()) == normalise(text.encode())
