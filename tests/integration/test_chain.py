@@ -34,7 +34,11 @@ def chain(
 ) -> Iterator[ChainOfDaemons]:
     rules = tmp_path_factory.mktemp("rules") / "rules.toml"
     rules.write_text(RULES)
-    with standing_chain(session_cluster, gatekeeper={"routing": {"rules": [str(rules)]}}) as chain:
+    changes = {
+        "gatekeeper": {"routing": {"rules": [str(rules)]}},
+        "proxy": {"limits": {"max_packet": 30 << 20}},
+    }
+    with standing_chain(session_cluster, **changes) as chain:
         yield chain
 
 
@@ -118,6 +122,22 @@ def test_a_packet_of_more_than_16_mib_both_ways(tables: LocalCluster, connection
     ask(connection, f"INSERT INTO t VALUES (1, '{large}')")
     ask(connection, "COMMIT")
     assert value(connection, "SELECT a FROM t WHERE id = 1") == large
+
+
+@pytest.mark.parametrize("size", [3, 6, 20, 31])
+def test_who_refuses_a_packet_is_heard_through_the_chain(
+    cluster: LocalCluster, chain: ChainOfDaemons, size: int
+) -> None:
+    """The server skips up to twice its limit, resets the connection above, or gives up between two frames; at 31 MiB
+    it is the proxy. Each time the error races against a reset, which must not overtake it."""
+    for server in cluster.servers:
+        server.query("SET GLOBAL max_allowed_packet = 2097152")
+    for _ in range(3 if size < 16 else 1):
+        with proxied(chain.gatekeeper) as client:
+            answer = client.query(b"SELECT LENGTH('" + b"x" * (size << 20) + b"')")
+            assert answer.err is not None and answer.err.errno == 1153, answer.err
+    with proxied(chain.gatekeeper) as client:
+        assert client.query("SELECT 1").value == b"1"
 
 
 def test_a_file_is_loaded(tables: LocalCluster, connection: Any, tmp_path: Path) -> None:
