@@ -1,8 +1,8 @@
 """What a socket has received and nobody has read, when writing to it fails.
 
 A server that refuses what it is being sent says why and closes; what it has not read makes its close a reset. The
-kernel keeps the bytes that came before the reset, but a transport whose write fails first is lost without reading them.
-Called where a connection to a server is lost.
+kernel keeps the bytes that came before the reset, but a transport whose write fails first is lost without reading
+them. Called where a connection to a server is lost.
 """
 
 from __future__ import annotations

@@ -133,8 +133,8 @@ class Relay:
 def early_refusal(data: bytes, sequence: int) -> bytes:
     """An ERR that begins an answer with a sequence id before ``sequence``, with that one; b"" when ``data`` is none.
 
-    A server refuses a packet of several frames at the frame that goes too far and numbers its ERR by that one. What it
-    makes of the frames behind it, its connection tells nobody.
+    A server refuses a packet of several frames at the frame that goes too far and numbers its ERR by that one. What
+    it makes of the frames behind it is not known: its connection must not be used again.
     """
     if data[HEADER : HEADER + 1] != b"\xff" or not 0 < data[HEADER - 1] < sequence:
         return b""
