@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from mysqlproxy.protocol.handshake import (
     parse_greeting,
 )
 from mysqlproxy.protocol.packets import Err, parse_err
-from tests.support.chain import ChainOfDaemons, make_pki, standing_chain
-from tests.support.raw import RESET_CONNECTION, proxied
+from tests.support.chain import PASSWORDS, ChainOfDaemons, make_pki, standing_chain
+from tests.support.raw import proxied
 from tests.support.sessions import ask, errno, reload, value
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
@@ -84,18 +85,35 @@ def test_a_statement_under_way_gets_a_clear_error(chain: ChainOfDaemons) -> None
     eventually(lambda: works(chain))
 
 
-def test_keys_are_changed_without_a_refused_login(chain: ChainOfDaemons) -> None:
-    old = chain.pki.joinpath("gatekeeper", "signing.key").read_bytes()
-    with chain.gatekeeper.connect() as before, proxied(chain.gatekeeper) as pooled:
-        make_pki(chain.pki, "--renew")
-        assert chain.pki.joinpath("gatekeeper", "signing.key").read_bytes() != old
-        for daemon in (chain.proxy, chain.trusted_host, chain.gatekeeper):
+RENEWALS = (  # option, how many CAs are believed after it, whether another one signs
+    ("--renew", 1, False),
+    ("--renew-ca", 2, False),
+    ("--renew", 2, True),
+    ("--renew", 1, False),
+)
+
+
+def test_keys_and_the_ca_are_changed_without_a_refused_login(chain: ChainOfDaemons) -> None:
+    expiry = "mysqlproxy_certificate_expiry_timestamp_seconds"
+    for number, (option, believed, other_ca) in enumerate(RENEWALS):
+        old = chain.pki.joinpath("gatekeeper", "signing.key").read_bytes()
+        authority = chain.pki.joinpath("ca.key").read_bytes()
+        days = 90 + number
+        with chain.gatekeeper.connect() as before, proxied(chain.gatekeeper) as pooled:
+            make_pki(chain.pki, option, "--days", str(days))
+            assert chain.pki.joinpath("gatekeeper", "signing.key").read_bytes() != old
+            assert (chain.pki.joinpath("ca.key").read_bytes() != authority) is other_ca
+            assert chain.pki.joinpath("proxy", "ca.pem").read_bytes().count(b"BEGIN CERTIFICATE") == believed
+            for daemon in (chain.proxy, chain.trusted_host, chain.gatekeeper):
+                assert works(chain)
+                reload(daemon)
+                left = daemon.metrics().total(expiry, certificate="tls.certificate") - time.time()
+                assert days - 1 < left / 86400 <= days
             assert works(chain)
-            reload(daemon)
-        assert works(chain)
-        assert value(before, "SELECT 1") == 1
-        pooled.command(RESET_CONNECTION)  # a new assertion over a connection of the old certificate
-        assert pooled.query("SELECT 1").value == b"1"
+            assert value(before, "SELECT 1") == 1
+            # A new assertion over a connection of the old certificate.
+            pooled.change_user("app", PASSWORDS["app"])
+            assert pooled.query("SELECT 1").value == b"1"
 
 
 def test_who_waits_for_nothing_is_told_why(chain: ChainOfDaemons) -> None:
