@@ -12,7 +12,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,20 +79,23 @@ def rules() -> list[Rule]:
 
 
 @contextmanager
-def machines(stage: Path) -> Iterator[Machines]:
-    """Start them all at once, as Terraform does."""
+def machines(
+    stage: Path, names: Sequence[str] = tuple(ROLES), given: Mapping[str, str] | None = None
+) -> Iterator[Machines]:
+    """Start these at once, as Terraform does, with more or other values for their user data."""
     network = Network(ADDRESSES, rules(), ("client",), f"mysqlproxy-{secrets.token_hex(3)}")
     made = Machines(stage, network)
     environment = {**os.environ, "CHECKOUT": str(CHECKOUT), "PYTHON": str(STAND_INS / "python3.11")}
     environment["TEST_PYTHON"] = sys.executable
     bundle = [str(DEPLOY / "provision/bundle.sh"), str(stage / "bundle.tar.gz")]
     subprocess.run(bundle, env=environment, check=True, stdout=subprocess.DEVNULL)
-    make_template(Installation.find(), stage / "template", _ROOT, lambda: None)
+    if "manager" in names:
+        make_template(Installation.find(), stage / "template", _ROOT, lambda: None)
     processes: list[subprocess.Popen[bytes]] = []
     try:
         network.start()
-        for name, role in ROLES.items():
-            _furnish(stage / name, name, role, stage)
+        for name in names:
+            _furnish(stage / name, name, stage, given or {})
             folders = {str(CHECKOUT), sys.prefix, sys.base_prefix}
             command = [
                 *made.within(name),
@@ -117,7 +120,8 @@ def machines(stage: Path) -> Iterator[Machines]:
         network.stop()
 
 
-def _furnish(folder: Path, name: str, role: str, stage: Path) -> None:
+def _furnish(folder: Path, name: str, stage: Path, given: Mapping[str, str]) -> None:
+    role = ROLES[name]
     folder.mkdir(exist_ok=True)
     (folder / "bundle.tar.gz").hardlink_to(stage / "bundle.tar.gz")
     values = {
@@ -132,6 +136,7 @@ def _furnish(folder: Path, name: str, role: str, stage: Path) -> None:
         "packages": "[]",
         "addresses": "\n      ".join(f"{ADDRESSES[other]} {other}" for other in neighbours(name)),
         "bundle": "s3://test/bundle.tar.gz",
+        **given,
     }
     (folder / "user-data").write_text(user_data(values))
     if role in ("manager", "worker"):
