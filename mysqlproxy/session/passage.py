@@ -185,7 +185,8 @@ class Passage(Session):
         if cell is None:
             cell = self.services.counters.statement(connection.name, Kind.OTHER.value, self.strategy.value)
             self.cells[key] = cell
-        cell.observe(now - request.started)
+        if request.code != Command.RESET_CONNECTION:  # no other hop counts it
+            cell.observe(now - request.started)
         if connection.walker.errno:
             cell.errors += 1
         self.finish()

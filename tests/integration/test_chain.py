@@ -204,12 +204,18 @@ def test_state_is_kept_and_a_reset_ends_it(chain: ChainOfDaemons, raw: RawClient
     raw.query("CREATE TEMPORARY TABLE mine (id INT)")
     assert raw.query("SELECT @a + COUNT(*) FROM mine").value == b"5"
     assert raw.query("SELECT GET_LOCK('chain', 0)").value == b"1"
+    before = logins(chain)
     raw.command(RESET_CONNECTION)
+    assert logins(chain) == before, "a reset is no login"
     with chain.gatekeeper.connect() as other:
         assert value(other, "SELECT IS_FREE_LOCK('chain')") == 1
     assert raw.query("SELECT @a").value is None
     assert raw.query("SELECT DATABASE()").value == b"app"
     assert raw.query("SELECT @@time_zone").value != b"+03:00"
+
+
+def logins(chain: ChainOfDaemons) -> dict[str, float]:
+    return {role: it.metrics().total("mysqlproxy_logins_total") for role, it in chain.daemons.items()}
 
 
 def test_another_user_on_an_open_connection(chain: ChainOfDaemons, raw: RawClient) -> None:
