@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,18 @@ def test_a_hop_goes_and_comes_back(chain: ChainOfDaemons, role: str) -> None:
     daemon.expected_status = 0
     eventually(lambda: works(chain))
     eventually(chain.ready)
+
+
+def test_the_gatekeeper_comes_back(chain: ChainOfDaemons) -> None:
+    with chain.gatekeeper.connect() as lost:
+        chain.gatekeeper.kill()
+        with pytest.raises(pymysql.MySQLError):
+            ask(lost, "SELECT 1")
+    chain.gatekeeper.start("")
+    chain.gatekeeper.expected_status = 0
+    eventually(lambda: works(chain))
+    # Nobody stays behind at the inner hops for a client that is gone.
+    eventually(lambda: chain.proxy.metrics().total("mysqlproxy_client_connections") == 0)
 
 
 def test_a_statement_under_way_gets_a_clear_error(chain: ChainOfDaemons) -> None:
@@ -188,6 +201,43 @@ def test_a_login_cannot_be_played_again(chain: ChainOfDaemons) -> None:
         it.log_in("app")
         assert refused(it.answer(assertion)).errno == 1045
     assert "an assertion for another login" in chain.proxy.log()
+
+
+@pytest.mark.parametrize(
+    ("role", "certificate", "account", "age", "fingerprint", "reason"),
+    [
+        ("proxy", "trusted-host", "app", 60, bytes(32), "an assertion that has expired"),
+        ("proxy", "trusted-host", "other", 0, bytes(32), "an assertion for another account"),
+        ("trusted_host", "gatekeeper", "app", 60, None, "an assertion that has expired"),
+        ("trusted_host", "gatekeeper", "other", 0, None, "an assertion for another account"),
+        ("trusted_host", "gatekeeper", "app", 0, bytes(32), "by who shows another certificate"),
+    ],
+)
+def test_what_was_signed_for_something_else_opens_nothing(
+    chain: ChainOfDaemons,
+    monkeypatch: pytest.MonkeyPatch,
+    role: str,
+    certificate: str,
+    account: str,
+    age: int,
+    fingerprint: bytes | None,
+    reason: str,
+) -> None:
+    """``fingerprint``: of the certificate that it names; None: the one that is shown."""
+    folder = chain.pki / "gatekeeper"
+    der = ssl.PEM_cert_to_DER_cert((folder / "certificate.pem").read_text())
+    signer = Chain(
+        ChainRole.GATEKEEPER, private_key(folder / "signing.key"), fingerprint or sha256(der).digest()
+    )
+    daemon = chain.daemons[role]
+    with thief(chain, daemon, certificate) as it:
+        _, nonce = parse_auth_switch(it.log_in("app"))
+        moment = time.time() - age
+        monkeypatch.setattr("mysqlproxy.gatekeeper.chain.time.time", lambda: moment)
+        assertion = signer.sign(account, None, (1 << 31) + 9, nonce)
+        seen = len(daemon.log())
+        assert refused(it.answer(assertion)).errno == 1045
+    eventually(lambda: reason in daemon.log()[seen:], what=reason)
 
 
 @pytest.mark.parametrize(("role", "certificate"), [("trusted_host", "trusted-host"), ("proxy", "gatekeeper")])

@@ -26,6 +26,7 @@ functions = ["sleep"]
 accounts = ["other"]
 action = "deny"
 """
+ENDLESS = "WITH RECURSIVE seq AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM seq WHERE n < 2000000000)"
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,15 @@ def chain(
 ) -> Iterator[ChainOfDaemons]:
     rules = tmp_path_factory.mktemp("rules") / "rules.toml"
     rules.write_text(RULES)
+    inner = rules.with_name("inner.toml")
+    inner.write_text(RULES.replace("sleep", "benchmark"))
     changes = {
         "gatekeeper": {"routing": {"rules": [str(rules)]}},
-        "proxy": {"limits": {"max_packet": 30 << 20}},
+        "proxy": {
+            "limits": {"max_packet": 30 << 20},
+            "routing": {"rules": [str(inner)], "consistency_wait": 0.0},
+            "monitor": {"max_replica_lag": 3600.0},
+        },
     }
     with standing_chain(session_cluster, **changes) as chain:
         yield chain
@@ -253,6 +260,49 @@ def test_limits_of_the_gatekeeper(chain: ChainOfDaemons) -> None:
         assert errno(refused.value) == 1226
     eventually(lambda: chain.gatekeeper.connect("single").open)
     chain.gatekeeper.disconnect()
+
+
+def test_limits_and_rules_of_the_proxy_are_for_the_client_itself(chain: ChainOfDaemons) -> None:
+    with chain.gatekeeper.connect("hasty") as hasty, chain.gatekeeper.connect() as patient:
+        ask(hasty, "SET max_recursive_iterations = 4000000000")
+        with pytest.raises(pymysql.MySQLError) as ended:
+            ask(hasty, f"{ENDLESS} SELECT COUNT(*) FROM seq")
+        assert errno(ended.value) == 1317
+        assert value(patient, "SELECT SLEEP(0.6)") == 0
+        assert value(patient, "SELECT BENCHMARK(1, 1)") == 0
+    with chain.gatekeeper.connect("other") as other:
+        with pytest.raises(pymysql.MySQLError) as refused:
+            ask(other, "SELECT BENCHMARK(1, 1)")
+        assert errno(refused.value) == 1227
+    denied = chain.proxy.metrics().total(
+        "mysqlproxy_denied_statements_total", account="other", rule="no-benchmark"
+    )
+    assert denied == 1
+
+
+def test_reads_see_their_sessions_writes_while_no_worker_has_them(
+    chain: ChainOfDaemons, tables: LocalCluster
+) -> None:
+    count = "SELECT COUNT(*) FROM t"
+
+    def reads_at_a_worker(client: Any) -> bool:
+        ask(client, count)
+        return not tables.manager.served("FROM t")
+
+    with (
+        chain.gatekeeper.connect(database="app") as strict,
+        chain.gatekeeper.connect("loose", database="app") as loose,
+    ):
+        eventually(lambda: tables.manager.general_log.mark() or reads_at_a_worker(loose))
+        for worker in tables.workers:
+            worker.query("STOP SLAVE SQL_THREAD")
+        try:
+            for number in range(1, 4):
+                ask(strict, "INSERT INTO t (a) VALUES ('x')")
+                assert value(strict, count) == number
+        finally:
+            for worker in tables.workers:
+                worker.query("START SLAVE SQL_THREAD")
 
 
 def test_the_gatekeepers_firewall_reads_as_the_session_is_read_behind_it(chain: ChainOfDaemons) -> None:
