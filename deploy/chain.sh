@@ -3,7 +3,7 @@
 # own (a network namespace with its own address and rules). Runs the demo's workload from the client's host, tries every
 # door, says what each hop costs, and removes everything.
 #   usage: sudo deploy/chain.sh [--once] [--dir FOLDER]
-# As deploy/demo.sh, which it hands over to, it installs what is missing and says what.
+# As deploy/demo.sh, which it hands over to, it installs what is missing and says what; MYSQLPROXY=PROGRAM as there.
 set -euo pipefail
 
 if ((EUID != 0)); then

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The demo on a fresh machine: installs what is missing, then runs `mysqlproxy demo`.
 #   usage: deploy/demo.sh [--once] [--dir FOLDER]
+# With MYSQLPROXY=PROGRAM it runs that one, installed already, and installs none.
 # Besides the packages that it announces it writes only below this checkout (.venv) and, while the demo runs,
 # below the temporary folder.
 set -euo pipefail
@@ -26,7 +27,8 @@ need() {
 has mariadbd || need mariadb-server-core "the database server's program, for a manager and two workers; starts no service"
 has mariadb || need mariadb-client "the client, to log in through the proxy"
 has "$python" || need python3 "what the proxy is written in"
-"$python" -c 'import ensurepip, venv' 2>/dev/null || need python3-venv "for the virtual environment in $venv"
+[[ -n ${MYSQLPROXY:-} ]] || "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+    need python3-venv "for the virtual environment in $venv"
 
 if ((${#packages[@]})); then
     if ! has apt-get; then
@@ -49,6 +51,8 @@ fi
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "$("$python" --version) is too old; set PYTHON to one of 3.11 or newer"
+
+[[ -z ${MYSQLPROXY:-} ]] || exec "$MYSQLPROXY" demo "$@"
 
 # Again only when a source is newer than the last installation.
 if [[ ! -e $venv/installed || -n $(find "$checkout"/{mysqlproxy,setup.cfg,setup.py,pyproject.toml} -type f \

@@ -19,6 +19,7 @@ from mysqlproxy.admin import http
 from mysqlproxy.cluster.catalog_reader import CatalogReader, Source
 from mysqlproxy.cluster.monitor import Monitor
 from mysqlproxy.cluster.view import ClusterView
+from mysqlproxy.config.certificates import expiries
 from mysqlproxy.config.chain import is_hop
 from mysqlproxy.config.load import load
 from mysqlproxy.config.schema import ChainRole, Config, Tls
@@ -91,6 +92,7 @@ class Daemon:
         accounts, tls, chain = _admission_of(config)
         firewall = load_firewall(config)
         counters = Counters()
+        self._expiries = _expiries(config)
         self.pools = Pools(self._server_failed, counters.waited, counters.waited_in_vain)
         self.pools.configure(config)
         classifier = Classifier()
@@ -181,6 +183,7 @@ class Daemon:
             server_connections=self.pools.counts,
             client_connections=lambda: services.admission.connected,
             verdict_cache=lambda: (services.classifier.hits, services.classifier.misses),
+            certificates=lambda: self._expiries,
             version=__version__,
             compiled=compiled(),
         )
@@ -291,6 +294,7 @@ class Daemon:
                 return
             services = self.services
             self.config = config
+            self._expiries = _expiries(config)
             services.configure(config)
             self._configured_accounts, services.tls, services.chain = accounts, tls, chain
             self.account_reader.interval = config.accounts.interval
@@ -355,6 +359,10 @@ def _own_identity(config: Config) -> Identity:
     return Identity(
         credential, capabilities=0, charset=UTF8MB4_GENERAL_CI, attributes=(("_client_name", "mysqlproxy"),)
     )
+
+
+def _expiries(config: Config) -> dict[str, float]:
+    return {key: end.timestamp() for key, _, end in expiries(config)}
 
 
 def _role(config: Config) -> ChainRole | None:

@@ -78,6 +78,7 @@ def _pki(arguments: argparse.Namespace) -> int:
         arguments.proxy,
         days=arguments.days,
         renew=arguments.renew,
+        renew_ca=arguments.renew_ca,
     )
 
 
@@ -171,6 +172,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     pki.add_argument(
         "--renew", action="store_true", help="new certificates and signing keys, from the same CA"
+    )
+    pki.add_argument(
+        "--renew-ca",
+        action="store_true",
+        help="as --renew, and a new CA, which signs from the next --renew on",
     )
 
     demo = commands.add_parser(

@@ -25,6 +25,7 @@ cat >"$etc/mysqlproxy.json" <<JSON
   "metrics": {
     "namespace": "$namespace",
     "append_dimensions": { "InstanceId": "\${aws:InstanceId}" },
+    "aggregation_dimensions": [["InstanceId", "path"]],
     "metrics_collected": {
       "mem": { "measurement": ["used_percent"] },
       "disk": { "measurement": ["used_percent"], "resources": ["/"] }

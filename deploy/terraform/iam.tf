@@ -74,21 +74,10 @@ data "aws_iam_policy_document" "host" {
     }
   }
 
-  # What Session Manager needs, for operators in place of SSH; none of these takes a resource.
+  # None of these takes a resource.
   statement {
-    sid = "Sessions"
-    actions = [
-      "ssm:UpdateInstanceInformation",
-      "ssmmessages:CreateControlChannel",
-      "ssmmessages:CreateDataChannel",
-      "ssmmessages:OpenControlChannel",
-      "ssmmessages:OpenDataChannel",
-      "ec2messages:AcknowledgeMessage",
-      "ec2messages:FailMessage",
-      "ec2messages:GetEndpoint",
-      "ec2messages:GetMessages",
-      "ec2messages:SendReply",
-    ]
+    sid       = "Sessions"
+    actions   = concat(local.services.ssm, local.services.ssmmessages, local.services.ec2messages)
     resources = ["*"]
   }
 }
@@ -128,6 +117,7 @@ resource "aws_iam_role" "flow_log" {
       Effect    = "Allow"
       Action    = "sts:AssumeRole"
       Principal = { Service = "vpc-flow-logs.amazonaws.com" }
+      Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id } }
     }]
   })
 }

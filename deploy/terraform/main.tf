@@ -40,6 +40,13 @@ locals {
     storage  = contains(keys(local.hops), name) ? 20 : var.server_storage
     packages = contains(keys(local.hops), name) ? ["python3.11"] : [var.server_package]
   }) }
+  # A host knows whom it may reach, or be reached by, and nobody else: the gatekeeper no server, a server no gatekeeper.
+  neighbours = { for name, host in local.hosts : name => [
+    for other, one in local.hosts : other if other == name || anytrue([
+      for edge in local.edges :
+      contains([[host.group, one.group], [one.group, host.group]], [edge.from, edge.to])
+    ])
+  ] }
   managed_names = var.managed ? merge(
     { manager = aws_db_instance.manager[0].address },
     { for number, name in local.worker_names : name => aws_db_instance.worker[number].address },
@@ -57,16 +64,16 @@ resource "aws_instance" "host" {
   iam_instance_profile    = aws_iam_instance_profile.host[each.key].name
   ebs_optimized           = true
   monitoring              = true
-  disable_api_termination = var.deletion_protection && contains(keys(local.servers), each.key)
+  disable_api_termination = var.deletion_protection && each.key == "manager"
 
   user_data = templatefile("${path.module}/user_data.yaml.tftpl", {
     role      = each.value.role
     name      = each.key
     secret    = aws_secretsmanager_secret.host[each.key].name
-    workers   = join(" ", local.worker_names)
-    addresses = indent(6, join("\n", [for name, host in local.hosts : "${host.address} ${name}"]))
-    managed   = join(" ", [for name, address in local.managed_names : "${name}=${address}"])
-    master    = var.managed ? aws_db_instance.manager[0].master_user_secret[0].secret_arn : ""
+    addresses = indent(6, join("\n", [for other in local.neighbours[each.key] : "${local.hosts[other].address} ${other}"]))
+    workers   = each.key == "proxy" ? join(" ", local.worker_names) : ""
+    managed   = each.key == "proxy" ? join(" ", [for name, address in local.managed_names : "${name}=${address}"]) : ""
+    master    = each.key == "proxy" && var.managed ? aws_db_instance.manager[0].master_user_secret[0].secret_arn : ""
     packages  = jsonencode(concat(each.value.packages, ["amazon-cloudwatch-agent"]))
     bundle    = "s3://${aws_s3_bucket.package.id}/${aws_s3_object.package.key}"
     region    = data.aws_region.current.region
@@ -88,6 +95,18 @@ resource "aws_instance" "host" {
 
   tags = { Name = "${var.name}-${each.key}" }
 
+  # cloud-init runs once: all that it asks for must be there, and allowed, when the machine starts.
+  depends_on = [
+    aws_iam_role_policy.host,
+    aws_iam_role_policy.managed,
+    aws_route_table_association.public,
+    aws_route_table_association.private,
+    aws_vpc_endpoint.interface,
+    aws_vpc_security_group_egress_rule.edge,
+    aws_vpc_security_group_egress_rule.s3,
+    aws_vpc_security_group_ingress_rule.edge,
+  ]
+
   lifecycle {
     # A newer image, or a newer bundle, is no reason to lose a server: replace hosts one at a time with -replace.
     ignore_changes = [ami, user_data]
@@ -98,4 +117,6 @@ resource "aws_eip" "gatekeeper" {
   domain   = "vpc"
   instance = aws_instance.host["gatekeeper"].id
   tags     = { Name = "${var.name}-gatekeeper" }
+
+  depends_on = [aws_internet_gateway.chain]
 }

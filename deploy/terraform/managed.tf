@@ -42,6 +42,15 @@ resource "aws_db_parameter_group" "servers" {
   }
 }
 
+# RDS would make them itself, without the key and for ever.
+resource "aws_cloudwatch_log_group" "managed" {
+  for_each = var.managed ? toset(concat(["manager"], local.worker_names)) : []
+
+  name              = "/aws/rds/instance/${var.name}-${each.key}/error"
+  kms_key_id        = aws_kms_key.chain.arn
+  retention_in_days = var.log_retention_days
+}
+
 resource "aws_db_instance" "manager" {
   count = var.managed ? 1 : 0
 
@@ -73,11 +82,13 @@ resource "aws_db_instance" "manager" {
   skip_final_snapshot             = false
   final_snapshot_identifier       = "${var.name}-final"
   auto_minor_version_upgrade      = true
-  enabled_cloudwatch_logs_exports = ["error", "slowquery"]
+  enabled_cloudwatch_logs_exports = ["error"] # a slow log would hold what clients write
   performance_insights_enabled    = true
   performance_insights_kms_key_id = aws_kms_key.chain.arn
   monitoring_interval             = 60
   monitoring_role_arn             = aws_iam_role.rds_monitoring[0].arn
+
+  depends_on = [aws_cloudwatch_log_group.managed]
 }
 
 resource "aws_db_instance" "worker" {
@@ -97,11 +108,13 @@ resource "aws_db_instance" "worker" {
   deletion_protection             = var.deletion_protection
   skip_final_snapshot             = true
   auto_minor_version_upgrade      = true
-  enabled_cloudwatch_logs_exports = ["error", "slowquery"]
+  enabled_cloudwatch_logs_exports = ["error"] # a slow log would hold what clients write
   performance_insights_enabled    = true
   performance_insights_kms_key_id = aws_kms_key.chain.arn
   monitoring_interval             = 60
   monitoring_role_arn             = aws_iam_role.rds_monitoring[0].arn
+
+  depends_on = [aws_cloudwatch_log_group.managed]
 }
 
 resource "aws_iam_role" "rds_monitoring" {
@@ -115,6 +128,7 @@ resource "aws_iam_role" "rds_monitoring" {
       Effect    = "Allow"
       Action    = "sts:AssumeRole"
       Principal = { Service = "monitoring.rds.amazonaws.com" }
+      Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id } }
     }]
   })
 }

@@ -53,3 +53,55 @@ resource "aws_cloudwatch_metric_alarm" "host" {
   alarm_actions       = local.alarm_actions
   ok_actions          = local.alarm_actions
 }
+
+resource "aws_cloudwatch_metric_alarm" "lag" {
+  for_each = toset(local.worker_names)
+
+  alarm_name          = "${var.name}-${each.key}-lag"
+  alarm_description   = "${each.key} is so far behind that the proxy gives it no reads, or does not replicate"
+  namespace           = var.name
+  metric_name         = "mysqlproxy_replica_lag_seconds"
+  dimensions          = { host = "proxy", server = each.key }
+  statistic           = "Minimum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 10 # the proxy's monitor.max_replica_lag
+  period              = 60
+  evaluation_periods  = 5
+  treat_missing_data  = "breaching"
+  alarm_actions       = local.alarm_actions
+  ok_actions          = local.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "disk" {
+  for_each = local.host_names
+
+  alarm_name          = "${var.name}-${each.key}-disk"
+  alarm_description   = "The disk of ${each.key} fills up"
+  namespace           = var.name
+  metric_name         = "disk_used_percent"
+  dimensions          = { InstanceId = aws_instance.host[each.key].id, path = "/" }
+  statistic           = "Maximum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 80
+  period              = 300
+  evaluation_periods  = 2
+  alarm_actions       = local.alarm_actions
+  ok_actions          = local.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "managed_storage" {
+  for_each = var.managed ? toset(concat(["manager"], local.worker_names)) : []
+
+  alarm_name          = "${var.name}-${each.key}-storage"
+  alarm_description   = "The storage of ${each.key} fills up"
+  namespace           = "AWS/RDS"
+  metric_name         = "FreeStorageSpace"
+  dimensions          = { DBInstanceIdentifier = "${var.name}-${each.key}" }
+  statistic           = "Minimum"
+  comparison_operator = "LessThanThreshold"
+  threshold           = var.server_storage * 0.2 * pow(1024, 3)
+  period              = 300
+  evaluation_periods  = 2
+  alarm_actions       = local.alarm_actions
+  ok_actions          = local.alarm_actions
+}

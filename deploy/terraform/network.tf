@@ -96,9 +96,15 @@ locals {
     secretsmanager = ["secretsmanager:GetSecretValue"]
     logs           = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
     monitoring     = ["cloudwatch:PutMetricData"]
-    ssm            = ["ssm:*"]
-    ssmmessages    = ["ssmmessages:*"]
-    ec2messages    = ["ec2messages:*"]
+    # Session Manager and Run Command, for operators in place of SSH.
+    ssm = ["ssm:UpdateInstanceInformation"]
+    ssmmessages = [for what in ["CreateControlChannel", "CreateDataChannel", "OpenControlChannel", "OpenDataChannel"] :
+      "ssmmessages:${what}"
+    ]
+    ec2messages = [
+      for what in ["AcknowledgeMessage", "DeleteMessage", "FailMessage", "GetEndpoint", "GetMessages", "SendReply"] :
+      "ec2messages:${what}"
+    ]
   }
 }
 

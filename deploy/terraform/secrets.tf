@@ -36,8 +36,8 @@ data "aws_iam_policy_document" "key" {
     condition {
       test     = "ArnLike"
       variable = "kms:EncryptionContext:aws:logs:arn"
-      values = [
-        "arn:${data.aws_partition.current.partition}:logs:${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}:log-group:/${var.name}/*",
+      values = [for group in ["/${var.name}/*", "/aws/rds/instance/${var.name}-*"] :
+        "arn:${data.aws_partition.current.partition}:logs:${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}:log-group:${group}"
       ]
     }
   }
@@ -49,6 +49,9 @@ resource "aws_secretsmanager_secret" "host" {
   name        = "${var.name}/${each.key}"
   description = "Keys and passwords of ${each.key}, and of nobody else"
   kms_key_id  = aws_kms_key.chain.arn
+
+  # Without protection the names can be used again at once, by the next `apply`.
+  recovery_window_in_days = var.deletion_protection ? 30 : 0
 }
 
 resource "aws_s3_bucket" "package" {

@@ -28,6 +28,11 @@ variable "vpc_cidr" {
   description = "The network of the chain; a /16."
   type        = string
   default     = "10.80.0.0/16"
+
+  validation {
+    condition     = can(cidrhost(var.vpc_cidr, 0)) && endswith(var.vpc_cidr, "/16")
+    error_message = "A /16, as 10.80.0.0/16."
+  }
 }
 
 variable "workers" {
@@ -36,7 +41,7 @@ variable "workers" {
   default     = 2
 
   validation {
-    condition     = var.workers >= 1 && var.workers <= 15
+    condition     = contains(range(1, 16), var.workers)
     error_message = "From 1 to 15."
   }
 }
@@ -84,7 +89,7 @@ variable "log_retention_days" {
 }
 
 variable "deletion_protection" {
-  description = "Servers cannot be destroyed by mistake."
+  description = "Own manager and RDS cannot be destroyed by mistake, and secrets of a destroyed chain are kept for 30 days."
   type        = bool
   default     = true
 }

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from mysqlproxy.cluster.view import ClusterView, ServerView
 
+TAKES_READS = "takes reads"
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -28,12 +30,18 @@ class Change:
     text: str
 
 
-def changes(before: ClusterView, after: ClusterView) -> list[Change]:
-    """The lines for the log, in the order: servers, manager, readers, alerts."""
+def changes(before: ClusterView, after: ClusterView, *, hop: bool = False) -> list[Change]:
+    """The lines for the log, in the order: servers, manager, readers, alerts.
+
+    Args:
+        hop: it is the next hop of a chain, alone: nobody's manager, nor a reader, to people.
+    """
     found: list[Change] = []
     for server in after.servers:
         found.extend(_server(before.by_name.get(server.name), server))
-    found.extend(_manager(before, after))
+    if hop:
+        found = [change for change in found if change.text != TAKES_READS]
+    found.extend(_manager(before, after, "statements" if hop else "writes"))
     if after.manager is not None and after.readers == (after.manager,) and len(after.servers) > 1:
         had_workers = before.manager is None or before.readers != (before.manager,)
         if had_workers:
@@ -72,15 +80,15 @@ def _server(before: ServerView | None, after: ServerView) -> Iterator[Change]:
         )
         yield Change(level, after.name, f"takes no reads: {after.unreadable}")
     else:
-        yield Change(logging.INFO, after.name, "takes reads")
+        yield Change(logging.INFO, after.name, TAKES_READS)
 
 
-def _manager(before: ClusterView, after: ClusterView) -> Iterator[Change]:
+def _manager(before: ClusterView, after: ClusterView, what: str) -> Iterator[Change]:
     if after.manager is None:
         if before.manager is not None or before.no_manager != after.no_manager:
-            yield Change(logging.WARNING, "", f"writes are refused: {after.no_manager} (epoch {after.epoch})")
+            yield Change(logging.WARNING, "", f"{what} are refused: {after.no_manager} (epoch {after.epoch})")
     elif before.manager is None or before.epoch != after.epoch:
-        yield Change(logging.INFO, after.manager.name, f"takes the writes (epoch {after.epoch})")
+        yield Change(logging.INFO, after.manager.name, f"takes the {what} (epoch {after.epoch})")
 
 
 def _alerts(view: ClusterView) -> dict[str, str]:

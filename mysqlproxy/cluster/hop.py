@@ -12,6 +12,7 @@ import json
 import socket
 import ssl
 import time
+from dataclasses import replace
 from typing import Any
 
 from mysqlproxy.cluster.observation import Facts, Probe
@@ -47,6 +48,11 @@ def described(view: ClusterView, boot: int) -> bytes:
         "max_packet": 1 << 24 if server is None else server.max_packet,
     }
     return json.dumps(text).encode()
+
+
+def in_hops_words(view: ClusterView) -> ClusterView:
+    """The view of a cluster that is the next hop alone, which is nobody's manager to people."""
+    return replace(view, no_manager=view.no_manager.replace("the manager ", "the next hop ", 1))
 
 
 class HopProber:

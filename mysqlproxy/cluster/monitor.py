@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from mysqlproxy.cluster.changes import changes
 from mysqlproxy.cluster.decide import decide
-from mysqlproxy.cluster.hop import HopProber
+from mysqlproxy.cluster.hop import HopProber, in_hops_words
 from mysqlproxy.cluster.observation import Probe
 from mysqlproxy.cluster.probe import Prober
 from mysqlproxy.cluster.track import ServerState, track
@@ -181,10 +181,12 @@ class Monitor:
     def _decide(self) -> None:
         before = self.view
         after = decide(before, self._servers, self._states, self._config, time.monotonic())
+        if self._hop:
+            after = in_hops_words(after)
         if after == before:
             return
         self.view = after
-        for change in changes(before, after):
+        for change in changes(before, after, hop=self._hop):
             subject = f"{change.server} " if change.server else ""
             _log.log(change.level, "%s%s", subject, change.text, extra={"server": change.server or None})
         self._on_change(after)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mysqlproxy.cluster.view import ServerView
-from mysqlproxy.commands.explain_text import as_text, reason_for, sentence
+from mysqlproxy.commands.explain_text import ONWARD, as_text, reason_for, sentence
 from mysqlproxy.commands.observe import configured_view, observe_catalog, probe_all, view_of
+from mysqlproxy.config.chain import is_hop
 from mysqlproxy.config.load import read
 from mysqlproxy.config.schema import Config, Consistency, Strategy
 from mysqlproxy.errors import ConfigFault, NoServer, PolicyDenied
@@ -86,6 +87,7 @@ def answer_to(config: Config, file: Path, question: Question) -> dict[str, objec
         chosen, why = route(verdict, view, Stay(), strategy, consistency, Balance({}), hint=directed)
     except (NoServer, PolicyDenied) as error:
         failure = str(error)
+    hop = is_hop(config)
     return {
         "digest": verdict.digest,
         "kind": verdict.kind.value,
@@ -98,14 +100,14 @@ def answer_to(config: Config, file: Path, question: Question) -> dict[str, objec
         "cached_by_digest": verdict.cacheable,
         "hint": None if hint is None else _hint(hint),
         "rule": ", ".join(f"{action} {name}" for name, action in trial.met) or None,
-        "strategy": strategy.value,
-        "read_consistency": consistency.value,
+        "strategy": None if hop else strategy.value,
+        "read_consistency": None if hop else consistency.value,
         "server": chosen.name if chosen else None,
-        "why": sentence(why, verdict.kind, strategy, consistency) if why else failure,
+        "why": failure if not why else ONWARD if hop else sentence(why, verdict.kind, strategy, consistency),
         "candidates": [
             {
                 "server": server.name,
-                "role": server.role.value,
+                "role": "next hop" if hop else server.role.value,
                 "chosen": server is chosen,
                 "reason": reason_for(server, chosen, why, view, strategy),
             }

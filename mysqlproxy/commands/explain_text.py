@@ -20,6 +20,8 @@ _STRATEGIES = {
     Strategy.WEIGHTED: "the readers at random, by their weights",
 }
 
+ONWARD = "all statements go to the next hop; where they go then is the proxy's to say"
+
 
 def sentence(why: str, kind: Kind, strategy: Strategy, consistency: Consistency) -> str:
     """Why a session with nothing to keep is sent to the server it is sent to."""
@@ -78,7 +80,11 @@ def as_text(answer: Mapping[str, Any]) -> str:
         lines.append(f"hint         {_joined([*asked, *(f'wrong: {fault}' for fault in hint['wrong'])])}")
     lines += [
         f"rule         {answer['rule'] or 'none'}",
-        f"strategy     {answer['strategy']}, read_consistency {answer['read_consistency']}",
+        *(
+            [f"strategy     {answer['strategy']}, read_consistency {answer['read_consistency']}"]
+            if answer["strategy"]
+            else []
+        ),
         f"server       {answer['server'] or 'none'}: {answer['why']}",
     ]
     width = max(len(candidate["server"]) for candidate in answer["candidates"])
@@ -90,7 +96,7 @@ def as_text(answer: Mapping[str, Any]) -> str:
     lines += _listed("alerts", answer["alerts"])
     if answer["view"] == "configuration":
         lines.append("             (from the configuration alone: no server was asked)")
-    elif not answer["catalog"]:
+    elif not answer["catalog"] and answer["strategy"]:
         lines.append(
             "             (what views and stored functions do is not known: the monitor may not see them)"
         )

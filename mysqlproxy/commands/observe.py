@@ -16,7 +16,7 @@ import pymysql
 from mysqlproxy.cluster.catalog_query import ALLOWANCE, read
 from mysqlproxy.cluster.catalog_reader import DEADLINE
 from mysqlproxy.cluster.decide import decide
-from mysqlproxy.cluster.hop import HopProber
+from mysqlproxy.cluster.hop import HopProber, in_hops_words
 from mysqlproxy.cluster.observation import Probe
 from mysqlproxy.cluster.probe import Prober
 from mysqlproxy.cluster.pymysql_adapter import LimitedConnection
@@ -59,7 +59,8 @@ def probe_all(config: Config) -> dict[str, Probe]:
 def view_of(config: Config, probes: Mapping[str, Probe]) -> ClusterView:
     """The cluster as a daemon would see it after this one look."""
     states = {name: track(ServerState(), probe, down_after=1, up_after=1) for name, probe in probes.items()}
-    return decide(ClusterView(), config.servers, states, config.monitor, time.monotonic())
+    view = decide(ClusterView(), config.servers, states, config.monitor, time.monotonic())
+    return in_hops_words(view) if is_hop(config) else view
 
 
 def observe_catalog(config: Config, view: ClusterView) -> Catalog:

@@ -1,8 +1,9 @@
 """``mysqlproxy pki``: a CA, and for each host of a chain a folder with what it needs: certificate, keys, CA.
 
-Called by ``cli``. With --renew new certificates and signing keys from the same CA; the public keys of the last
-signing keys stay beside the new ones, so that hosts can be given theirs one after the other. Never overwrites a
-file of a folder that it did not make, and never copies the CA's key.
+Called by ``cli``. With --renew new certificates and signing keys; the public keys of the last signing keys stay
+beside the new ones, so that hosts can be given theirs one after the other. With --renew-ca a new CA, too, which is
+believed from then on, signs from the next --renew on, and is believed alone from the one after that on. Never
+overwrites a file of a folder that it did not make, and never copies a CA's key.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from mysqlproxy.errors import ConfigFault
 
 CA_DAYS = 3650
+_CA = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mysqlproxy chain")])
+_PHASES = {
+    "next": "The new CA is believed beside the old one; once every host has its files, --renew signs with it.",
+    "last": "The new CA has signed these; the old one is believed until the next --renew.",
+}
 _END = b"-----END PUBLIC KEY-----"
 _SERVER, _CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 
@@ -43,17 +49,26 @@ class Host:
 
 
 def pki(
-    directory: Path, gatekeepers: Sequence[str], trusted_host: str, proxy: str, *, days: int, renew: bool
+    directory: Path,
+    gatekeepers: Sequence[str],
+    trusted_host: str,
+    proxy: str,
+    *,
+    days: int,
+    renew: bool,
+    renew_ca: bool = False,
 ) -> int:
     """Make or renew everything, and print what goes where. Returns the exit status.
 
     Args:
         gatekeepers: for each of them its names and addresses, separated by commas; the others likewise.
-        days: how long certificates are good.
+        days: how long certificates are good, but never longer than their CA.
+        renew_ca: ``renew``, and a new CA.
 
     Raises:
         ConfigFault: it is there already, or is not and shall be renewed, or cannot be written.
     """
+    renew |= renew_ca
     if renew != (directory / "ca.key").exists():
         remedy = "run it without --renew to make it" if renew else "give --renew, or another folder"
         raise ConfigFault([f"{directory}: {'holds no CA' if renew else 'holds a CA already'}; {remedy}"])
@@ -63,23 +78,23 @@ def pki(
     ]
     hosts += [Host("trusted-host", _addresses(trusted_host)), Host("proxy", _addresses(proxy))]
     try:
-        _make(directory, hosts, days)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        authority = _Authority(directory, renew=renew, renew_ca=renew_ca)
+        _make(directory, hosts, days, authority)
     except OSError as error:
         raise ConfigFault(
             [f"{directory}: {error.strerror or error}; give a folder that can be written"]
         ) from None
-    _explain(directory, hosts, renew)
+    _explain(directory, hosts, authority, renew)
     return 0
 
 
-def _make(directory: Path, hosts: Sequence[Host], days: int) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    authority = _Authority(directory)
+def _make(directory: Path, hosts: Sequence[Host], days: int, authority: _Authority) -> None:
     believed: dict[str, bytes] = {}
     for host in hosts:
         folder = directory / host.name
         folder.mkdir(mode=0o700, exist_ok=True)
-        write(folder / "ca.pem", authority.pem, 0o644)
+        write(folder / "ca.pem", authority.believed, 0o644)
         certificate, key = authority.issue(host, days)
         write(folder / "certificate.pem", certificate, 0o644)
         write(folder / "certificate.key", key, 0o600)
@@ -104,37 +119,77 @@ def _last_key(path: Path) -> bytes:
 
 
 class _Authority:
-    """The CA in ``ca.pem`` and ``ca.key``, made when there is none."""
+    """The CA in ``ca.pem`` and ``ca.key``, made when there is none.
 
-    def __init__(self, directory: Path) -> None:
-        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mysqlproxy chain")])
-        if (directory / "ca.key").exists():
-            key = serialization.load_pem_private_key((directory / "ca.key").read_bytes(), None)
-            if not isinstance(key, ec.EllipticCurvePrivateKey):
-                raise ConfigFault([f"{directory / 'ca.key'}: is no key of ours; give another folder"])
-            self._key = key
-            self.pem = (directory / "ca.pem").read_bytes()
-            self._name = x509.load_pem_x509_certificate(self.pem).subject
-            return
-        self._key = ec.generate_private_key(ec.SECP256R1())
+    While it is renewed there is ``ca.next.pem`` with its key, or after that ``ca.last.pem``.
+
+    Attributes:
+        believed: PEM, all CAs that hosts are to believe.
+        end: when the certificate expires.
+        phase: "", "next" or "last": which other one is believed.
+    """
+
+    def __init__(self, directory: Path, *, renew: bool, renew_ca: bool) -> None:
+        self._directory = directory
+        if not (directory / "ca.key").exists():
+            self._create("ca")
+        if renew_ca:
+            if self._file("ca.next.pem").exists():
+                raise ConfigFault(
+                    [f"{directory}: has a new CA already; run it with --renew, which signs with it"]
+                )
+            self._create("ca.next")
+        elif renew:
+            self._promote()
+        key = serialization.load_pem_private_key(self._file("ca.key").read_bytes(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ConfigFault([f"{directory / 'ca.key'}: is no key of ours; give another folder"])
+        self._key = key
+        self.believed = self._file("ca.pem").read_bytes()
+        certificate = x509.load_pem_x509_certificate(self.believed)
+        self.end = certificate.not_valid_after_utc
+        if self.end < datetime.now(UTC):
+            raise ConfigFault(
+                [f"{directory / 'ca.pem'}: has expired; make everything anew in another folder"]
+            )
+        others = [phase for phase in ("next", "last") if self._file(f"ca.{phase}.pem").exists()]
+        self.believed += b"".join(self._file(f"ca.{phase}.pem").read_bytes() for phase in others)
+        self.phase = others[0] if others else ""
+
+    def _file(self, name: str) -> Path:
+        return self._directory / name
+
+    def _create(self, stem: str) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
-            _builder(self._name, self._name, self._key.public_key(), CA_DAYS)
+            _builder(_CA, _CA, key.public_key(), datetime.now(UTC) + timedelta(days=CA_DAYS))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(sign=True), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA256())
         )
-        self.pem = certificate.public_bytes(Encoding.PEM)
-        write(directory / "ca.pem", self.pem, 0o644)
-        write(directory / "ca.key", _private(self._key), 0o600)
+        write(self._file(f"{stem}.key"), _private(key), 0o600)
+        write(self._file(f"{stem}.pem"), certificate.public_bytes(Encoding.PEM), 0o644)
+
+    def _promote(self) -> None:
+        """The next one signs from now on; without one nobody needs the last one any more."""
+        last, following = self._file("ca.last.pem"), self._file("ca.next.pem")
+        if not following.exists():
+            last.unlink(missing_ok=True)
+            return
+        write(last, self._file("ca.pem").read_bytes(), 0o644)
+        if self._file("ca.next.key").exists():  # not when the last run was cut short right here
+            self._file("ca.next.key").replace(self._file("ca.key"))
+        following.replace(self._file("ca.pem"))
 
     def issue(self, host: Host, days: int) -> tuple[bytes, bytes]:
         """Certificate and key, PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host.name)])
         purposes = [_SERVER] if host.name == "proxy" else [_SERVER, _CLIENT]
+        end = min(datetime.now(UTC) + timedelta(days=days), self.end)
         certificate = (
-            _builder(subject, self._name, key.public_key(), days)
+            _builder(subject, _CA, key.public_key(), end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
@@ -148,17 +203,16 @@ class _Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, end: datetime
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_before(datetime.now(UTC) - timedelta(minutes=5))
+        .not_valid_after(end)
     )
 
 
@@ -206,8 +260,9 @@ def write(path: Path, content: bytes, mode: int) -> None:
     new.replace(path)
 
 
-def _explain(directory: Path, hosts: Sequence[Host], renew: bool) -> None:
+def _explain(directory: Path, hosts: Sequence[Host], authority: _Authority, renew: bool) -> None:
     print(f"{directory}/ca.key stays here, or better where no host reaches it; it signs the next ones.")
+    print(f"The CA is good until {authority.end:%Y-%m-%d}; --renew-ca makes the next one.")
     print("Copy each folder to its host, for the daemon's user to read, in this order:")
     for number, host in enumerate(reversed(hosts), 1):
         print(f"  {number}. {directory}/{host.name}/ to {', '.join(host.addresses)}: /etc/mysqlproxy/")
@@ -216,6 +271,8 @@ def _explain(directory: Path, hosts: Sequence[Host], renew: bool) -> None:
             "after each copy: systemctl reload mysqlproxy. The gatekeepers last: the others must know their keys."
         )
         print("What was signed with the key before this one is believed until the next --renew.")
+        if authority.phase:
+            print(_PHASES[authority.phase])
     else:
         print("deploy/examples/chain/ has the configurations that name these files.")
     sys.stdout.flush()

@@ -1,12 +1,18 @@
 """Whether certificate, key and CA files can be used: loaded as the daemon will load them, and then forgotten.
 
-Called by ``config.crosscheck``. Never prompts for a pass phrase and never shows a key.
+Called by ``config.crosscheck``, and for the metric by ``app``. Never prompts for a pass phrase and never shows a key.
 """
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+
+from cryptography import x509
+
+from mysqlproxy.config.schema import Config
 
 
 class _EncryptedKeyError(Exception):
@@ -47,6 +53,29 @@ def trust_fault(authority: Path) -> str:
     if not _is_certificate(authority):
         return f"{authority} holds no certificate; write the authority's certificates in PEM form"
     return ""
+
+
+def expiries(config: Config) -> Iterator[tuple[str, Path, datetime]]:
+    """(key, file, when it expires) of each file with certificates; what cannot be read is left to the checks.
+
+    A certificate's file expires with the first in it, for the other side needs all; a CA's with the last, for the old
+    one stands beside the new one while they change.
+    """
+    files: list[tuple[str, Path | None]] = []
+    if config.tls is not None:
+        files += [("tls.certificate", config.tls.certificate), ("tls.client_ca", config.tls.client_ca)]
+    for server in config.servers:
+        key = f"servers[{server.name}]"
+        files += [(f"{key}.tls_certificate", server.tls_certificate), (f"{key}.tls_ca", server.tls_ca)]
+    for key, path in files:
+        if path is None:
+            continue
+        try:
+            found = x509.load_pem_x509_certificates(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        ends = [one.not_valid_after_utc for one in found]
+        yield key, path, max(ends) if key.endswith("_ca") else min(ends)
 
 
 def _is_certificate(path: Path) -> bool:

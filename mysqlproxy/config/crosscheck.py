@@ -11,17 +11,18 @@ import resource
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mysqlproxy.config.addresses import Address, parse_address, parse_listen
-from mysqlproxy.config.certificates import chain_fault, trust_fault
+from mysqlproxy.config.certificates import chain_fault, expiries, trust_fault
 from mysqlproxy.config.chain import check_chain, is_hop
 from mysqlproxy.config.schema import ChainRole, Config, Secret, SecretFrom, Strategy, User
 from mysqlproxy.config.secrets import exposed, resolve_secret
 from mysqlproxy.errors import ConfigFault
 
 SPARE_FILES = 64  # log, event loop, monitor, metrics, and what libraries open for a moment
+SOON = timedelta(days=30)
 _NATIVE = re.compile(r"\*[0-9A-Fa-f]{40}")
 
 
@@ -46,6 +47,7 @@ def crosscheck(config: Config, file: Path) -> Findings:
     for check in (_unsupported, _listeners, _tls, _open_files, _servers, _strategies, _users, _secrets):
         check(config, found)
     check_chain(config, found.fault, found.warn)
+    _expiries(config, found)
     return found
 
 
@@ -92,6 +94,14 @@ def _tls(config: Config, found: Findings) -> None:
     client_ca = None if config.tls is None else config.tls.client_ca
     if client_ca is not None and (sentence := trust_fault(client_ca)):
         found.fault("tls.client_ca", sentence)
+
+
+def _expiries(config: Config, found: Findings) -> None:
+    now = datetime.now(UTC)
+    for key, path, end in expiries(config):
+        if end - now < SOON:
+            expires = "expires" if end > now else "expired"
+            found.warn(key, f"{path} {expires} at {end:%Y-%m-%d %H:%M} UTC; renew it and reload")
 
 
 def _open_files(config: Config, found: Findings) -> None:

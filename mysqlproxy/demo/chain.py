@@ -1,30 +1,31 @@
 """``mysqlproxy demo --chain``: gatekeeper, trusted host, proxy, a manager and two workers, each on a host of its own.
 
 Called by the command line and by ``deploy/chain.sh``; needs root (``demo.network``). The workload of the demo goes in
-at the client's host; then every door is tried, and what each hop costs is read from its own metrics.
+at the client's host; then every door is tried, and what each hop costs is measured.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import pymysql
 from rich.table import Table
 
-from mysqlproxy.demo import chain_paths, report, workload
+from mysqlproxy.demo import chain_cost, chain_paths, report, workload
 from mysqlproxy.demo.chain_config import Place, chain_configs
+from mysqlproxy.demo.chain_cost import Door
 from mysqlproxy.demo.chain_paths import Attempt
 from mysqlproxy.demo.command import Demo
 from mysqlproxy.demo.daemon import Daemon, Metrics
 from mysqlproxy.demo.errors import LocalClusterError
 from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.demo.network import Network, Rule, unavailable
+from mysqlproxy.demo.terminal import run_typing
 
 PORT, HTTP_PORT = 3306, 9104
 HOSTS = {
@@ -50,10 +51,9 @@ ROLES = {
     "trusted_host": "trusted-host",
     "gatekeeper": "gatekeeper",
 }  # in the order of starting
-STATEMENTS = 1000  # to measure with
 OWN = 2  # statements of the gatekeeper for each login: it has the state reported, and the schema made the default
-_DURATION = "mysqlproxy_statement_duration_seconds"
 _PKI_SECONDS = 60
+_CLIENT_SECONDS = 60
 
 
 def run_chain(once: bool, directory: Path | None) -> int:
@@ -201,15 +201,12 @@ class _Chain(Demo):
             f"INSERT INTO {name} VALUES ({n}, 'row {n}');\nSELECT note FROM {name} WHERE id = {n};\n"  # noqa: S608
             for n in range(workload.ROUNDS)
         )
+        program = shutil.which("mysql") or "mariadb"
+        who = ("-u", strategy, "-h", HOSTS["gatekeeper"], "-p", "app")
+        self._progress(f"client: mysql {' '.join(who)}, the password typed at its prompt")
         with self._network["client"].inside():
-            done = subprocess.run(
-                ["mariadb", "--no-defaults", "-Nq", "-u", strategy, "-h", HOSTS["gatekeeper"], "-Dapp"],
-                input=statements,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=60,
-                env={**os.environ, "MYSQL_PWD": self._logins[strategy]},
+            done = run_typing(
+                [program, "--no-defaults", "-Nq", *who], self._logins[strategy], statements, _CLIENT_SECONDS
             )
         if done.returncode:
             raise LocalClusterError(f"the client on its host failed: {done.stderr.strip()}")
@@ -314,49 +311,33 @@ class _Chain(Demo):
     # --- what it costs ----------------------------------------------------------------------------------------
 
     def _measure(self) -> Table:
-        self._progress(f"{STATEMENTS} reads, one after the other, to see what each hop costs")
-        seconds, before, after = self._timed()
-        table = Table(title=f"What a read costs, mean of {STATEMENTS}, one client")
-        table.add_column("at")
-        for heading in ("answered\nafter (us)", "of that here, and\non the way (us)", "CPU (us)"):
-            table.add_column(heading, justify="right")
-        seen = {"client": seconds / STATEMENTS} | {
-            role: _grown(before[role], after[role], f"{_DURATION}_sum")
-            / max(1.0, _grown(before[role], after[role], f"{_DURATION}_count"))
-            for role in reversed(ROLES)
-        }
-        names = list(seen)
-        for name, following in zip(names, [*names[1:], ""], strict=True):
-            own = seen[name] - seen.get(following, 0.0)
-            cpu = ""
-            if name in before:
-                cpu = (
-                    f"{_grown(before[name], after[name], 'process_cpu_seconds_total') / STATEMENTS * 1e6:.0f}"
-                )
-            label = ROLES.get(name, name) + ("" if following else ", with the servers")
-            table.add_row(label, f"{seen[name] * 1e6:.0f}", f"{own * 1e6:.0f}", cpu)
-        return table
+        self._progress(f"{chain_cost.ROUNDS} reads at each hop in turn, to see what it costs")
+        account = "direct"
+        method = chain_cost.asserted(self._folder("pki") / "gatekeeper", account, HOSTS["client"])
+        asserted = chain_cost.assertion_map(method)
 
-    def _timed(self) -> tuple[float, dict[str, Metrics], dict[str, Metrics]]:
-        with self._network["client"].inside():
-            connection: Any = pymysql.connect(
-                host=HOSTS["gatekeeper"],
-                port=PORT,
-                user="random",
-                password=self._logins["random"],
-                database="app",
-                autocommit=True,
-                ssl_disabled=True,
-            )
-        with connection:
-            cursor = connection.cursor()
-            cursor.execute("SELECT note FROM random_table WHERE id = 1")
-            before = self._metrics()
-            began = time.perf_counter()
-            for _ in range(STATEMENTS):
-                cursor.execute("SELECT note FROM random_table WHERE id = 1")
-            seconds = time.perf_counter() - began
-            return seconds, before, self._metrics()
+        def door(host: str, target: str, **options: Any) -> Door:
+            place = {"host": HOSTS[target], "port": PORT, "database": "app"}
+            return Door(target, self._network[host], place | options)
+
+        def inside(host: str, target: str) -> Door:
+            tls = chain_cost.tls(self._folder("pki") / host, shows=True)
+            return door(host, target, user=account, ssl=tls, **asserted)
+
+        of_app = {"user": "app", "password": self._cluster.passwords["app"], "ssl_disabled": True}
+        of_client = {"user": account, "password": self._logins[account]}
+        tls = chain_cost.tls(self._folder("pki") / "gatekeeper", shows=False)
+        return chain_cost.measure(
+            [
+                door("proxy", "manager", **of_app),
+                inside("trusted-host", "proxy"),
+                inside("gatekeeper", "trusted-host"),
+                door("client", "gatekeeper", ssl=tls, **of_client),
+            ],
+            f"SELECT note FROM {account}_table WHERE id = 1",  # noqa: S608
+            lambda: {ROLES[role]: found for role, found in self._metrics().items()},
+            self._check_going_on,
+        )
 
     # --- the end ----------------------------------------------------------------------------------------------
 

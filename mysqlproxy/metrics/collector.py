@@ -65,6 +65,7 @@ class Sources:
         server_connections: (server, state) -> connections; state is one of ``STATES``.
         client_connections: clients that are connected now.
         verdict_cache: (hits, misses) since the start.
+        certificates: key in the configuration -> when what its file held as it was loaded expires, Unix time.
         version: of the daemon.
         compiled: whether the modules that walk bytes are the compiled ones.
     """
@@ -74,6 +75,7 @@ class Sources:
     server_connections: Callable[[], Mapping[tuple[str, str], int]]
     client_connections: Callable[[], int]
     verdict_cache: Callable[[], tuple[int, int]]
+    certificates: Callable[[], Mapping[str, float]]
     version: str
     compiled: bool
 
@@ -104,6 +106,12 @@ class Collector(_Collector):
         yield from _connections(sources)
         yield from _cluster(sources.view())
         yield from _cache(sources.verdict_cache())
+        expiry = _gauge(
+            "certificate_expiry_timestamp_seconds", "When certificates in use expire.", "certificate"
+        )
+        for key, moment in sources.certificates().items():
+            expiry.add_metric([key], moment)
+        yield expiry
         build = _gauge(
             "build_info", "Version of the daemon and whether it runs compiled.", "version", "compiled"
         )

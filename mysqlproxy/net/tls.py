@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from mysqlproxy.net.tls_context import client_context, server_context
+from mysqlproxy.net.unread import unread
 
 __all__ = ["TlsTransport", "client_context", "server_context"]
 
@@ -116,6 +117,9 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._closing and isinstance(exc, ConnectionError):
             exc = None  # the peer was gone before our close_notify
+        if self._ready and not self._ssl.server_side:
+            for data in unread(self._raw, exc):
+                self.data_received(data)
         self._closing = True
         exc = self._error or exc
         self._report(exc or ConnectionResetError("the connection was lost during the TLS handshake"))

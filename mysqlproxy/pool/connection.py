@@ -182,6 +182,22 @@ class ServerConnection(ServerWire):
             self.abort()
             raise
         self.identity = identity
+        await self._begin_anew()
+
+    async def reset_hop(self) -> None:
+        """COM_RESET_CONNECTION to the next hop of a chain, whose proxy ends all that ``reset`` would. Nobody logs in.
+
+        Raises:
+            ServerFault, MalformedPacket: then it is closed.
+        """
+        try:
+            (await self.command(bytes((Code.RESET_CONNECTION,)))).raise_error()
+        except BaseException:
+            self.abort()
+            raise
+        await self._begin_anew()
+
+    async def _begin_anew(self) -> None:
         self.restart = False
         self.keep &= Keep.HOP
         self.schema = None

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, cast
 
+from mysqlproxy.net.unread import unread
+
 MAX_LAST_WORDS = 1024  # bytes
 
 
@@ -61,6 +63,8 @@ class ServerWire:
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        for data in unread(self.transport, exc):  # an ERR that came before the reset; TLS has taken its own
+            self.data_received(data)
         consumer, self.consumer = self.consumer, None
         if consumer is not None:
             consumer.server_lost(exc)

@@ -345,7 +345,7 @@ async def restart(session: Session) -> None:
     try:
         for connection in list(session.held.values()):
             async with asyncio.timeout(session.services.config.limits.connect_timeout):
-                await connection.reset(session.identity)
+                await connection.reset_hop()
     except (ProxyError, TimeoutError) as error:
         log.warning("a reset failed: %s", error, extra={"session": session.id})
         close(session)

@@ -30,6 +30,7 @@ from mysqlproxy.session.engine import Session
 from mysqlproxy.session.faults import LOST
 from mysqlproxy.session.login import Dialogue, LoginPackets, channel_of, next_is_down, some_server
 from mysqlproxy.session.record import count
+from mysqlproxy.session.relay import early_refusal
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql.verdict import OTHER, Verdict
 
@@ -162,8 +163,9 @@ class Passage(Session):
         in_use = self.services.balance.in_use
         in_use[connection.name] = in_use.get(connection.name, 0) + 1
         self.active = connection
-        connection.walker.begin(request.form, request.answer_sequence())
-        connection.consumer = Straight(self, connection)
+        first = request.answer_sequence()
+        connection.walker.begin(request.form, first)
+        connection.consumer = Straight(self, connection, first)
         if not self.client.writable:
             self.client_writable(False)
         connection.send(request.raw)
@@ -179,7 +181,8 @@ class Passage(Session):
             log.error("a server answered before the file's end", extra={"session": self.id})
             lifecycle.close(self)
             return
-        count(self, connection, OTHER, now - request.started)
+        if request.code != Command.RESET_CONNECTION:  # no other hop counts it
+            count(self, connection, OTHER, now - request.started)
         self.finish()
 
     # --- the end ----------------------------------------------------------------------------------------------
@@ -209,14 +212,15 @@ class Passage(Session):
 class Straight:
     """The answer on its way back: bytes through, and where they end."""
 
-    __slots__ = ("_connection", "_held", "_session")
+    __slots__ = ("_connection", "_first", "_held", "_session")
 
-    def __init__(self, session: Passage, connection: ServerConnection) -> None:
+    def __init__(self, session: Passage, connection: ServerConnection, first: int) -> None:
         self._session = session
         self._connection = connection
+        self._first = first  # sequence id of the answer
         self._held = b""
 
-    def server_data(self, data: bytes) -> None:
+    def server_data(self, data: bytes, early: bool = False) -> None:
         session, connection = self._session, self._connection
         walker, request = connection.walker, session.request
         assert request is not None
@@ -224,9 +228,11 @@ class Straight:
             data = self._held + data
         try:
             end = walker.feed(data)
-            if walker.done and end != len(data):
-                raise MalformedPacket("bytes behind the end of an answer")
         except MalformedPacket as error:
+            refusal = b"" if request.relayed else early_refusal(data, self._first)
+            if refusal:
+                self.server_data(refusal, early=True)
+                return
             connection.consumer = None
             connection.abort()
             session.server_broken(error)
@@ -236,6 +242,9 @@ class Straight:
             request.relayed = True
             session.client.write(data if end == len(data) else data[:end])
         if walker.done:
+            if self._held or early:  # a hop that closes says why right behind its last answer
+                connection.last_words = self._held[:MAX_LAST_WORDS]
+                connection.abort()
             session.answered()
         elif walker.local_infile is not None:
             upload.begin(session, connection)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mysqlproxy.errors import MalformedPacket
+from mysqlproxy.pool.wire import MAX_LAST_WORDS
 from mysqlproxy.protocol import response
 from mysqlproxy.protocol.framing import HEADER, frame
 from mysqlproxy.protocol.packets import translate_ok
@@ -58,7 +59,7 @@ class Relay:
         """The status flags that the client was told where the server said ``flags``."""
         return flags & self.kept | self.added if self.altered else flags
 
-    def server_data(self, data: bytes) -> None:
+    def server_data(self, data: bytes, early: bool = False) -> None:
         session = self.session
         connection = self.connection
         assert connection is not None
@@ -69,6 +70,12 @@ class Relay:
         try:
             end = walker.feed(data)
         except MalformedPacket as error:
+            request = session.request
+            if request is not None and not request.relayed:
+                refusal = early_refusal(data, request.answer_sequence())
+                if refusal:
+                    self.server_data(refusal, early=True)
+                    return
             connection.consumer = None
             connection.abort()
             session.server_broken(error)
@@ -100,7 +107,8 @@ class Relay:
                 session.client.write(out)
         if walker.done:
             connection.consumer = None
-            if end != len(data):
+            if end != len(data) or early:
+                connection.last_words = data[end:][:MAX_LAST_WORDS]
                 connection.abort()  # more than was asked for: it must not answer the next statement
             session.answered()
         else:
@@ -120,6 +128,17 @@ class Relay:
 
     def server_writable(self, writable: bool) -> None:
         self.session.client.hold_back(not writable)
+
+
+def early_refusal(data: bytes, sequence: int) -> bytes:
+    """An ERR that begins an answer with a sequence id before ``sequence``, with that one; b"" when ``data`` is none.
+
+    A server refuses a packet of several frames at the frame that goes too far and numbers its ERR by that one. What
+    it makes of the frames behind it is not known: its connection must not be used again.
+    """
+    if data[HEADER : HEADER + 1] != b"\xff" or not 0 < data[HEADER - 1] < sequence:
+        return b""
+    return data[: HEADER - 1] + bytes((sequence & 0xFF,)) + data[HEADER:]
 
 
 def with_flags(data: bytes, places: list[int], kept: int, added: int) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,8 @@ from mysqlproxy.protocol.handshake import (
     parse_greeting,
 )
 from mysqlproxy.protocol.packets import Err, parse_err
-from tests.support.chain import ChainOfDaemons, make_pki, standing_chain
-from tests.support.raw import RESET_CONNECTION, proxied
+from tests.support.chain import PASSWORDS, ChainOfDaemons, make_pki, standing_chain
+from tests.support.raw import proxied
 from tests.support.sessions import ask, errno, reload, value
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
@@ -69,6 +71,18 @@ def test_a_hop_goes_and_comes_back(chain: ChainOfDaemons, role: str) -> None:
     eventually(chain.ready)
 
 
+def test_the_gatekeeper_comes_back(chain: ChainOfDaemons) -> None:
+    with chain.gatekeeper.connect() as lost:
+        chain.gatekeeper.kill()
+        with pytest.raises(pymysql.MySQLError):
+            ask(lost, "SELECT 1")
+    chain.gatekeeper.start("")
+    chain.gatekeeper.expected_status = 0
+    eventually(lambda: works(chain))
+    # Nobody stays behind at the inner hops for a client that is gone.
+    eventually(lambda: chain.proxy.metrics().total("mysqlproxy_client_connections") == 0)
+
+
 def test_a_statement_under_way_gets_a_clear_error(chain: ChainOfDaemons) -> None:
     with chain.gatekeeper.connect() as connection:
         connection._execute_command(3, "SELECT SLEEP(60)")
@@ -84,18 +98,35 @@ def test_a_statement_under_way_gets_a_clear_error(chain: ChainOfDaemons) -> None
     eventually(lambda: works(chain))
 
 
-def test_keys_are_changed_without_a_refused_login(chain: ChainOfDaemons) -> None:
-    old = chain.pki.joinpath("gatekeeper", "signing.key").read_bytes()
-    with chain.gatekeeper.connect() as before, proxied(chain.gatekeeper) as pooled:
-        make_pki(chain.pki, "--renew")
-        assert chain.pki.joinpath("gatekeeper", "signing.key").read_bytes() != old
-        for daemon in (chain.proxy, chain.trusted_host, chain.gatekeeper):
+RENEWALS = (  # option, how many CAs are believed after it, whether another one signs
+    ("--renew", 1, False),
+    ("--renew-ca", 2, False),
+    ("--renew", 2, True),
+    ("--renew", 1, False),
+)
+
+
+def test_keys_and_the_ca_are_changed_without_a_refused_login(chain: ChainOfDaemons) -> None:
+    expiry = "mysqlproxy_certificate_expiry_timestamp_seconds"
+    for number, (option, believed, other_ca) in enumerate(RENEWALS):
+        old = chain.pki.joinpath("gatekeeper", "signing.key").read_bytes()
+        authority = chain.pki.joinpath("ca.key").read_bytes()
+        days = 90 + number
+        with chain.gatekeeper.connect() as before, proxied(chain.gatekeeper) as pooled:
+            make_pki(chain.pki, option, "--days", str(days))
+            assert chain.pki.joinpath("gatekeeper", "signing.key").read_bytes() != old
+            assert (chain.pki.joinpath("ca.key").read_bytes() != authority) is other_ca
+            assert chain.pki.joinpath("proxy", "ca.pem").read_bytes().count(b"BEGIN CERTIFICATE") == believed
+            for daemon in (chain.proxy, chain.trusted_host, chain.gatekeeper):
+                assert works(chain)
+                reload(daemon)
+                left = daemon.metrics().total(expiry, certificate="tls.certificate") - time.time()
+                assert days - 1 < left / 86400 <= days
             assert works(chain)
-            reload(daemon)
-        assert works(chain)
-        assert value(before, "SELECT 1") == 1
-        pooled.command(RESET_CONNECTION)  # a new assertion over a connection of the old certificate
-        assert pooled.query("SELECT 1").value == b"1"
+            assert value(before, "SELECT 1") == 1
+            # A new assertion over a connection of the old certificate.
+            pooled.change_user("app", PASSWORDS["app"])
+            assert pooled.query("SELECT 1").value == b"1"
 
 
 def test_who_waits_for_nothing_is_told_why(chain: ChainOfDaemons) -> None:
@@ -170,6 +201,43 @@ def test_a_login_cannot_be_played_again(chain: ChainOfDaemons) -> None:
         it.log_in("app")
         assert refused(it.answer(assertion)).errno == 1045
     assert "an assertion for another login" in chain.proxy.log()
+
+
+@pytest.mark.parametrize(
+    ("role", "certificate", "account", "age", "fingerprint", "reason"),
+    [
+        ("proxy", "trusted-host", "app", 60, bytes(32), "an assertion that has expired"),
+        ("proxy", "trusted-host", "other", 0, bytes(32), "an assertion for another account"),
+        ("trusted_host", "gatekeeper", "app", 60, None, "an assertion that has expired"),
+        ("trusted_host", "gatekeeper", "other", 0, None, "an assertion for another account"),
+        ("trusted_host", "gatekeeper", "app", 0, bytes(32), "by who shows another certificate"),
+    ],
+)
+def test_what_was_signed_for_something_else_opens_nothing(
+    chain: ChainOfDaemons,
+    monkeypatch: pytest.MonkeyPatch,
+    role: str,
+    certificate: str,
+    account: str,
+    age: int,
+    fingerprint: bytes | None,
+    reason: str,
+) -> None:
+    """``fingerprint``: of the certificate that it names; None: the one that is shown."""
+    folder = chain.pki / "gatekeeper"
+    der = ssl.PEM_cert_to_DER_cert((folder / "certificate.pem").read_text())
+    signer = Chain(
+        ChainRole.GATEKEEPER, private_key(folder / "signing.key"), fingerprint or sha256(der).digest()
+    )
+    daemon = chain.daemons[role]
+    with thief(chain, daemon, certificate) as it:
+        _, nonce = parse_auth_switch(it.log_in("app"))
+        moment = time.time() - age
+        monkeypatch.setattr("mysqlproxy.gatekeeper.chain.time.time", lambda: moment)
+        assertion = signer.sign(account, None, (1 << 31) + 9, nonce)
+        seen = len(daemon.log())
+        assert refused(it.answer(assertion)).errno == 1045
+    eventually(lambda: reason in daemon.log()[seen:], what=reason)
 
 
 @pytest.mark.parametrize(("role", "certificate"), [("trusted_host", "trusted-host"), ("proxy", "gatekeeper")])

@@ -26,6 +26,7 @@ functions = ["sleep"]
 accounts = ["other"]
 action = "deny"
 """
+ENDLESS = "WITH RECURSIVE seq AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM seq WHERE n < 2000000000)"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,17 @@ def chain(
 ) -> Iterator[ChainOfDaemons]:
     rules = tmp_path_factory.mktemp("rules") / "rules.toml"
     rules.write_text(RULES)
-    with standing_chain(session_cluster, gatekeeper={"routing": {"rules": [str(rules)]}}) as chain:
+    inner = rules.with_name("inner.toml")
+    inner.write_text(RULES.replace("sleep", "benchmark"))
+    changes = {
+        "gatekeeper": {"routing": {"rules": [str(rules)]}},
+        "proxy": {
+            "limits": {"max_packet": 30 << 20},
+            "routing": {"rules": [str(inner)], "consistency_wait": 0.0},
+            "monitor": {"max_replica_lag": 3600.0},
+        },
+    }
+    with standing_chain(session_cluster, **changes) as chain:
         yield chain
 
 
@@ -120,6 +131,22 @@ def test_a_packet_of_more_than_16_mib_both_ways(tables: LocalCluster, connection
     assert value(connection, "SELECT a FROM t WHERE id = 1") == large
 
 
+@pytest.mark.parametrize("size", [3, 6, 20, 31])
+def test_who_refuses_a_packet_is_heard_through_the_chain(
+    cluster: LocalCluster, chain: ChainOfDaemons, size: int
+) -> None:
+    """The server skips up to twice its limit, resets the connection above, or gives up between two frames; at 31 MiB
+    it is the proxy. Each time the error races against a reset, which must not overtake it."""
+    for server in cluster.servers:
+        server.query("SET GLOBAL max_allowed_packet = 2097152")
+    for _ in range(3 if size < 16 else 1):
+        with proxied(chain.gatekeeper) as client:
+            answer = client.query(b"SELECT LENGTH('" + b"x" * (size << 20) + b"')")
+            assert answer.err is not None and answer.err.errno == 1153, answer.err
+    with proxied(chain.gatekeeper) as client:
+        assert client.query("SELECT 1").value == b"1"
+
+
 def test_a_file_is_loaded(tables: LocalCluster, connection: Any, tmp_path: Path) -> None:
     file = tmp_path / "lines"
     file.write_text("".join(f"{number}\n" for number in range(100_000)))
@@ -184,12 +211,18 @@ def test_state_is_kept_and_a_reset_ends_it(chain: ChainOfDaemons, raw: RawClient
     raw.query("CREATE TEMPORARY TABLE mine (id INT)")
     assert raw.query("SELECT @a + COUNT(*) FROM mine").value == b"5"
     assert raw.query("SELECT GET_LOCK('chain', 0)").value == b"1"
+    before = logins(chain)
     raw.command(RESET_CONNECTION)
+    assert logins(chain) == before, "a reset is no login"
     with chain.gatekeeper.connect() as other:
         assert value(other, "SELECT IS_FREE_LOCK('chain')") == 1
     assert raw.query("SELECT @a").value is None
     assert raw.query("SELECT DATABASE()").value == b"app"
     assert raw.query("SELECT @@time_zone").value != b"+03:00"
+
+
+def logins(chain: ChainOfDaemons) -> dict[str, float]:
+    return {role: it.metrics().total("mysqlproxy_logins_total") for role, it in chain.daemons.items()}
 
 
 def test_another_user_on_an_open_connection(chain: ChainOfDaemons, raw: RawClient) -> None:
@@ -227,6 +260,49 @@ def test_limits_of_the_gatekeeper(chain: ChainOfDaemons) -> None:
         assert errno(refused.value) == 1226
     eventually(lambda: chain.gatekeeper.connect("single").open)
     chain.gatekeeper.disconnect()
+
+
+def test_limits_and_rules_of_the_proxy_are_for_the_client_itself(chain: ChainOfDaemons) -> None:
+    with chain.gatekeeper.connect("hasty") as hasty, chain.gatekeeper.connect() as patient:
+        ask(hasty, "SET max_recursive_iterations = 4000000000")
+        with pytest.raises(pymysql.MySQLError) as ended:
+            ask(hasty, f"{ENDLESS} SELECT COUNT(*) FROM seq")
+        assert errno(ended.value) == 1317
+        assert value(patient, "SELECT SLEEP(0.6)") == 0
+        assert value(patient, "SELECT BENCHMARK(1, 1)") == 0
+    with chain.gatekeeper.connect("other") as other:
+        with pytest.raises(pymysql.MySQLError) as refused:
+            ask(other, "SELECT BENCHMARK(1, 1)")
+        assert errno(refused.value) == 1227
+    denied = chain.proxy.metrics().total(
+        "mysqlproxy_denied_statements_total", account="other", rule="no-benchmark"
+    )
+    assert denied == 1
+
+
+def test_reads_see_their_sessions_writes_while_no_worker_has_them(
+    chain: ChainOfDaemons, tables: LocalCluster
+) -> None:
+    count = "SELECT COUNT(*) FROM t"
+
+    def reads_at_a_worker(client: Any) -> bool:
+        ask(client, count)
+        return not tables.manager.served("FROM t")
+
+    with (
+        chain.gatekeeper.connect(database="app") as strict,
+        chain.gatekeeper.connect("loose", database="app") as loose,
+    ):
+        eventually(lambda: tables.manager.general_log.mark() or reads_at_a_worker(loose))
+        for worker in tables.workers:
+            worker.query("STOP SLAVE SQL_THREAD")
+        try:
+            for number in range(1, 4):
+                ask(strict, "INSERT INTO t (a) VALUES ('x')")
+                assert value(strict, count) == number
+        finally:
+            for worker in tables.workers:
+                worker.query("START SLAVE SQL_THREAD")
 
 
 def test_the_gatekeepers_firewall_reads_as_the_session_is_read_behind_it(chain: ChainOfDaemons) -> None:

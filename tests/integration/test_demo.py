@@ -11,8 +11,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pymysql
 import pytest
@@ -22,12 +23,13 @@ from mysqlproxy.demo import command, install, local, network
 from mysqlproxy.demo.daemon import Daemon, Metrics
 
 CHECKOUT = Path(__file__).parent.parent.parent
+PROGRAM = (sys.executable, "-P", "-m", "mysqlproxy", "demo", "--port=0", "--http-port=0")
 
 
 class Demo:
     """The command as a process, with a temporary folder and ports of its own."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, command: Sequence[str | Path] = PROGRAM) -> None:
         self.folder = folder
         environment = {
             **os.environ,
@@ -35,8 +37,13 @@ class Demo:
             "PYTHONPATH": str(Path(mysqlproxy.__file__).parent.parent),
             "COLUMNS": "120",
         }
+        if command is not PROGRAM:  # a script, which takes a program that is installed already
+            program = folder.with_name(f"{folder.name}-mysqlproxy")
+            program.write_text(f'#!/bin/sh\nexec {shlex.join(PROGRAM[:-3])} "$@"\n')
+            program.chmod(0o700)
+            environment["MYSQLPROXY"] = str(program)
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mysqlproxy", "demo", "--port=0", "--http-port=0", *arguments],
+            [*command, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -44,7 +51,9 @@ class Demo:
             text=True,
         )
         self.output = ""
-        self._guard = threading.Timer(150 if "--chain" in arguments else 60, self.process.kill)
+        self._guard = threading.Timer(
+            60 if command is PROGRAM and "--chain" not in arguments else 150, self.process.kill
+        )
         self._guard.daemon = True
         self._guard.start()
 
@@ -95,8 +104,8 @@ def run(folder: Path) -> Iterator[Callable[..., Demo]]:
     """Starts demos; one that a failed test has left running is ended."""
     started: list[Demo] = []
 
-    def start(*arguments: str) -> Demo:
-        started.append(Demo(folder, *arguments))
+    def start(*arguments: str, **options: Any) -> Demo:
+        started.append(Demo(folder, *arguments, **options))
         return started[-1]
 
     yield start
@@ -185,14 +194,19 @@ def hosts_left(demo: Demo) -> list[str]:
 @needs_hosts
 @pytest.mark.timeout(200)
 def test_the_chain_serves_shuts_its_doors_and_leaves_nothing(run: Callable[..., Demo]) -> None:
-    demo = run("--chain", "--once")
+    """The script itself, with a program that is installed already."""
+    demo = run("--once", command=[CHECKOUT / "deploy/chain.sh"])
     assert demo.end() == 0, demo.output
+    assert "client: mysql -u random -h 10.77.0.20 -p app, the password typed at its prompt" in demo.output
     lines = [re.findall(r"[\w-]+", line) for line in demo.output.splitlines()]
     assert ["direct", "manager", "20", "20", "20", "20", "20"] in lines
     for hop in ("gatekeeper", "trusted-host", "proxy"):
         assert any(line[:3] == [hop, "120", "3"] for line in lines), hop
     assert ["2", "outsider", *["shut"] * 7] in lines
     assert ["1", "client", "shut", "open", *["shut"] * 5] in lines
+    costs = demo.output.partition("What a read costs")[2]
+    for hop in ("proxy", "trusted-host", "gatekeeper"):
+        assert re.search(rf"{hop} +│ +\d+ │ +-?\d+ │ +\d+ │", costs), costs
     assert "Every statement was counted by every hop, and every door that must be closed is closed." in (
         demo.output
     )

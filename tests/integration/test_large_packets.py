@@ -69,9 +69,13 @@ def test_a_packet_beyond_max_packet_is_refused(cluster: LocalCluster, proxy: Cal
 def test_a_packet_beyond_the_servers_own_limit_is_the_servers_error(
     cluster: LocalCluster, proxy: Callable[..., Daemon]
 ) -> None:
+    """It skips up to twice its limit, resets the connection above, and gives up between two frames."""
     for server in cluster.servers:
         server.query("SET GLOBAL max_allowed_packet = 2097152")
-    with proxied(proxy()) as client:
-        answer = client.query(b"SELECT LENGTH('" + b"x" * (3 << 20) + b"')")
-        assert answer.err is not None
-        assert (answer.err.errno, answer.err.sqlstate) == (1153, "08S01")
+    daemon = proxy()
+    for size in (3, 6, 6, 6, 20):
+        with proxied(daemon) as client:
+            answer = client.query(b"SELECT LENGTH('" + b"x" * (size << 20) + b"')")
+            assert answer.err is not None
+            assert (answer.err.errno, answer.err.sqlstate) == (1153, "08S01")
+            assert client.query("SELECT 1").value == b"1"  # the client's own connection goes on

@@ -1,22 +1,24 @@
 """Machines for the tests of deploy/provision: namespaces on a switch, each a copy of this machine, changes are lost.
 
-``host.sh`` runs in them as cloud-init would run it, with the rules of the module's security groups between them. In
-place of systemd and of AWS's command line stand the few lines of ``stand_ins``.
+The module's user data is carried out in them, from fetching the bundle to ``host.sh``, with the rules of the module's
+security groups between them. In place of cloud-init, systemd, AWS's command line and CloudWatch's agent stand the few
+lines of ``stand_ins``; the bundle is ``bundle.sh``'s, but for the wheels, of which one runs the checkout.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mysqlproxy.demo.install import Installation, make_template
 from mysqlproxy.demo.network import Network, Rule
-from tests.machines.module import DEPLOY, edges
+from tests.machines.module import DEPLOY, edges, user_data
 
 CHECKOUT = DEPLOY.parent
 STAND_INS = Path(__file__).parent / "stand_ins"
@@ -77,26 +79,38 @@ def rules() -> list[Rule]:
 
 
 @contextmanager
-def machines(stage: Path) -> Iterator[Machines]:
-    """Start them all at once, as Terraform does."""
+def machines(
+    stage: Path, names: Sequence[str] = tuple(ROLES), given: Mapping[str, str] | None = None
+) -> Iterator[Machines]:
+    """Start these at once, as Terraform does, with more or other values for their user data."""
     network = Network(ADDRESSES, rules(), ("client",), f"mysqlproxy-{secrets.token_hex(3)}")
     made = Machines(stage, network)
-    (stage / "hosts").write_text("".join(f"{address} {name}\n" for name, address in ADDRESSES.items()))
-    make_template(Installation.find(), stage / "template", _ROOT, lambda: None)
+    environment = {**os.environ, "CHECKOUT": str(CHECKOUT), "PYTHON": str(STAND_INS / "python3.11")}
+    environment["TEST_PYTHON"] = sys.executable
+    bundle = [str(DEPLOY / "provision/bundle.sh"), str(stage / "bundle.tar.gz")]
+    subprocess.run(bundle, env=environment, check=True, stdout=subprocess.DEVNULL)
+    if "manager" in names:
+        make_template(Installation.find(), stage / "template", _ROOT, lambda: None)
     processes: list[subprocess.Popen[bytes]] = []
     try:
         network.start()
-        for name, role in ROLES.items():
-            _furnish(stage / name, name, role, stage)
+        for name in names:
+            _furnish(stage / name, name, stage, given or {})
             folders = {str(CHECKOUT), sys.prefix, sys.base_prefix}
             command = [
                 *made.within(name),
                 *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
-                *(str(STAND_INS / "init"), str(stage / name), str(CHECKOUT), *sorted(folders)),
+                *(str(STAND_INS / "init"), str(stage / name), *sorted(folders)),
             ]
             with (stage / name / "init.log").open("wb") as log:
                 processes.append(
-                    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+                    subprocess.Popen(
+                        command,
+                        env=environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                    )
                 )
         yield made
     finally:
@@ -106,18 +120,31 @@ def machines(stage: Path) -> Iterator[Machines]:
         network.stop()
 
 
-def _furnish(folder: Path, name: str, role: str, stage: Path) -> None:
+def _furnish(folder: Path, name: str, stage: Path, given: Mapping[str, str]) -> None:
+    role = ROLES[name]
     folder.mkdir(exist_ok=True)
-    lines = [
-        f"ROLE={role}",
-        f"NAME={name}",
-        f"SECRET=test/{name}",
-        "WORKERS=worker1",
-        "LOG_GROUP=/test/hosts",
-    ]
-    (folder / "mysqlproxy-host").write_text("\n".join(lines) + "\n")
-    program = folder / "mysqlproxy"
-    program.write_text(f'#!/bin/sh\nPYTHONPATH={CHECKOUT} exec {sys.executable} -P -m mysqlproxy "$@"\n')
-    program.chmod(0o755)
+    (folder / "bundle.tar.gz").hardlink_to(stage / "bundle.tar.gz")
+    values = {
+        "role": role,
+        "name": name,
+        "secret": f"test/{name}",
+        "workers": "worker1" if role == "proxy" else "",
+        "managed": "",
+        "master": "",
+        "log_group": "/test/hosts",
+        "region": "eu-central-1",
+        "packages": "[]",
+        "addresses": "\n      ".join(f"{ADDRESSES[other]} {other}" for other in neighbours(name)),
+        "bundle": "s3://test/bundle.tar.gz",
+        **given,
+    }
+    (folder / "user-data").write_text(user_data(values))
     if role in ("manager", "worker"):
         shutil.copytree(stage / "template", folder / "data")
+
+
+def neighbours(name: str) -> list[str]:
+    """The hosts that this one is told of, as main.tf has it: itself, and whom it may reach or be reached by."""
+    arrows = {(edge["from"], edge["to"]) for edge in edges()}
+    own = ROLES[name]
+    return [one for one, role in ROLES.items() if one == name or {(own, role), (role, own)} & arrows]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import hcl2
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 MODULE = DEPLOY / "terraform"
+USER_DATA = MODULE / "user_data.yaml.tftpl"
 
 
 def blocks(folder: Path = MODULE) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
@@ -44,3 +46,8 @@ def edges() -> list[dict[str, Any]]:
         for edge in found.values()
         if isinstance(edge, dict)
     ]
+
+
+def user_data(values: Mapping[str, str]) -> str:
+    """What Terraform's templatefile() makes of the template."""
+    return re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], USER_DATA.read_text())

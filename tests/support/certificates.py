@@ -1,4 +1,4 @@
-"""Certificates for the tests: a CA and what it signs, made fresh and valid for an hour."""
+"""Certificates for the tests: a CA and what it signs, made fresh and valid for half a year."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Authority:
             .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + timedelta(hours=1))
+            .not_valid_after(now + timedelta(days=180))
         )
 
 

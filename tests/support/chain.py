@@ -15,6 +15,7 @@ from mysqlproxy.demo.chain_config import Place, chain_configs
 from mysqlproxy.demo.daemon import Daemon, cluster_config
 from mysqlproxy.demo.local import LocalCluster
 from tests.conftest import Factory, merge
+from tests.support.mysql import MysqlPair
 from tests.support.waiting import eventually
 
 ACCOUNTS: dict[str, dict[str, Any]] = {
@@ -22,6 +23,8 @@ ACCOUNTS: dict[str, dict[str, Any]] = {
     "other": {"strategy": "direct"},
     "near": {"allow_from": ["127.0.0.7/32"]},
     "single": {},
+    "loose": {"strategy": "random", "read_consistency": "eventual"},
+    "hasty": {"statement_timeout": 0.5},
 }
 PASSWORDS = {name: f"{name}, at the gatekeeper" for name in (*ACCOUNTS, "stranger")}
 
@@ -50,7 +53,7 @@ def make_pki(folder: Path, *more: str) -> Path:
     return folder
 
 
-def configs_for(cluster: LocalCluster, pki: Path, taken: set[int]) -> dict[str, dict[str, Any]]:
+def configs_for(cluster: LocalCluster | MysqlPair, pki: Path, taken: set[int]) -> dict[str, dict[str, Any]]:
     """The three configurations, on free ports."""
 
     def place() -> Place:
@@ -78,7 +81,7 @@ def configs_for(cluster: LocalCluster, pki: Path, taken: set[int]) -> dict[str, 
 
 
 @contextlib.contextmanager
-def standing_chain(cluster: LocalCluster, **changes: dict[str, Any]) -> Iterator[ChainOfDaemons]:
+def standing_chain(cluster: LocalCluster | MysqlPair, **changes: dict[str, Any]) -> Iterator[ChainOfDaemons]:
     """A chain for a whole module; ``changes`` are sections by role."""
     cluster.reset()
     directory = Path(tempfile.mkdtemp(prefix="mysqlproxy-test-"))

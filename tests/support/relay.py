@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -19,19 +20,20 @@ _CHUNK = 1 << 14
 
 
 class Relay:
-    """Listens on 127.0.0.1, ``port``, and passes bytes on to a server.
+    """Listens on ``port`` and passes bytes on to a server.
 
     Attributes:
         bytes_per_second: of the client's bytes towards the server; None for no limit. May be changed at any time.
         instead: given what a client sent, the answer that the server never gave, or None to pass it on.
     """
 
-    def __init__(self, server_port: int, rewrite: Rewrite | None, port: int) -> None:
+    def __init__(self, server_port: int, rewrite: Rewrite | None, listener: socket.socket) -> None:
         self._server_port = server_port
         self._rewrite = rewrite
         self.bytes_per_second: float | None = None
         self.instead: Callable[[bytes], bytes | None] = lambda data: None
-        self.port = port
+        self._listener = listener
+        self.port: int = listener.getsockname()[1]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -65,8 +67,7 @@ class Relay:
 
     @contextlib.asynccontextmanager
     async def _listening(self) -> AsyncIterator[None]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=_CHUNK)
-        self.port = server.sockets[0].getsockname()[1]
+        server = await asyncio.start_server(self._serve, sock=self._listener, limit=_CHUNK)
         try:
             yield
         finally:
@@ -78,9 +79,15 @@ class Relay:
 
 
 @contextlib.contextmanager
-def relay(server_port: int, rewrite: Rewrite | None = None, *, port: int = 0) -> Iterator[Relay]:
-    """A relay that runs in a thread of its own, on a free port unless one is given."""
-    made = Relay(server_port, rewrite, port)
+def relay(
+    server_port: int,
+    rewrite: Rewrite | None = None,
+    *,
+    port: int = 0,
+    listener: socket.socket | None = None,
+) -> Iterator[Relay]:
+    """A relay that runs in a thread of its own, on a free port unless a port or a socket that listens is given."""
+    made = Relay(server_port, rewrite, listener or socket.create_server(("127.0.0.1", port)))
     ready = threading.Event()
     stop = asyncio.Event()
     loop = asyncio.new_event_loop()

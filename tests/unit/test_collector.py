@@ -51,6 +51,7 @@ class Daemon:
             server_connections=lambda: {("manager", "used"): 3, ("worker1", "idle"): 2},
             client_connections=lambda: 5,
             verdict_cache=lambda: (40, 2),
+            certificates=lambda: {"tls.certificate": 2e9},
             version="1.2.3",
             compiled=True,
         )
@@ -88,6 +89,7 @@ CONTRACT: dict[str, tuple[str, set[str]]] = {
     "mysqlproxy_statement_duration_seconds": ("histogram", {"server", "kind"}),
     "mysqlproxy_denied": ("counter", {"reason"}),
     "mysqlproxy_logins": ("counter", {"result"}),
+    "mysqlproxy_certificate_expiry_timestamp_seconds": ("gauge", {"certificate"}),
     "mysqlproxy_client_connections": ("gauge", set()),
     "mysqlproxy_server_connections": ("gauge", {"server", "state"}),
     "mysqlproxy_server_up": ("gauge", {"server"}),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mysqlproxy.commands.explain import Question, answer_to
+from mysqlproxy.commands.explain_text import ONWARD, as_text
 from mysqlproxy.config.crosscheck import crosscheck
 from mysqlproxy.config.load import read
 from mysqlproxy.demo import toml
@@ -21,7 +23,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_pki(tmp_path_factory.mktemp("chain") / "pki")
 
 
-def faults(pki: Path, role: str, changes: dict[str, object]) -> list[str]:
+def written(pki: Path, role: str, changes: dict[str, object]) -> Path:
     configs = chain_configs(
         pki,
         *PLACES,
@@ -32,7 +34,23 @@ def faults(pki: Path, role: str, changes: dict[str, object]) -> list[str]:
     )
     path = pki.parent / f"{role}.toml"
     path.write_text(toml.dumps(merge(configs[role], changes)))
+    return path
+
+
+def faults(pki: Path, role: str, changes: dict[str, object]) -> list[str]:
+    path = written(pki, role, changes)
     return [fault.removeprefix(f"{path}: ") for fault in crosscheck(read(path), path).faults]
+
+
+def test_explain_at_a_hop_says_what_a_hop_knows(pki: Path) -> None:
+    path = written(pki, "gatekeeper", {})
+    answer = answer_to(read(path), path, Question("INSERT INTO t VALUES (1)", user="app", offline=True))
+    assert (answer["server"], answer["why"]) == ("trusted-host", ONWARD)
+    text = as_text(answer)
+    assert "manager" not in text and "strategy" not in text, text
+    path = written(pki, "proxy", {})
+    text = as_text(answer_to(read(path), path, Question("SELECT 1", offline=True)))
+    assert "manager" in text and "strategy" in text
 
 
 @pytest.mark.parametrize("role", ["gatekeeper", "trusted_host", "proxy"])

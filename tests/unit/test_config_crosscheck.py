@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import resource
 import shutil
 from pathlib import Path
@@ -196,7 +197,9 @@ def test_warnings(tmp_path: Path) -> None:
     ]
 
 
-def certificate(folder: Path, name: str, password: bytes | None = None) -> tuple[Path, Path]:
+def certificate(
+    folder: Path, name: str, password: bytes | None = None, days: float = 365
+) -> tuple[Path, Path]:
     """A self-signed certificate and its key, as files."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -207,8 +210,8 @@ def certificate(folder: Path, name: str, password: bytes | None = None) -> tuple
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=9))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .sign(key, hashes.SHA256())
     )
     files = folder / f"{name}.crt", folder / f"{name}.key"
@@ -250,6 +253,30 @@ def test_certificates_of_the_daemon(tmp_path: Path) -> None:
     assert first("one.crt", "empty").startswith("tls.key: empty holds no usable key (")
     (tmp_path / "one.key").chmod(0o644)
     assert len(find(tmp_path, WHOLE + tls.format("one.crt", "one.key")).warnings) == 1
+
+
+def test_certificates_that_expire(tmp_path: Path) -> None:
+    for name, days in (("old", -1), ("soon", 29), ("long", 31)):
+        certificate(tmp_path, name, days=days)
+    for several, names in (("chain", ("long", "soon")), ("both", ("old", "long"))):
+        (tmp_path / f"{several}.crt").write_bytes(
+            b"".join((tmp_path / f"{n}.crt").read_bytes() for n in names)
+        )
+
+    def warnings(own: str, ca: str) -> list[str]:
+        key = own.replace("chain", "long")
+        text = f'[tls]\ncertificate = "{own}.crt"\nkey = "{key}.key"\nclient_ca = "{ca}.crt"\n'
+        server = 'role = "worker"\ntls = "verify"\ntls_ca = "both.crt"'
+        found = find(tmp_path, WHOLE.replace('role = "worker"', server) + text)
+        assert not found.faults
+        return [re.sub(r" at 20\d\d-.* UTC;", ";", one.replace(f"{tmp_path}/", "")) for one in found.warnings]
+
+    assert warnings("long", "both") == []  # the CA before the new one is there while they change
+    assert warnings("soon", "old") == [
+        "tls.certificate: soon.crt expires; renew it and reload",
+        "tls.client_ca: old.crt expired; renew it and reload",
+    ]
+    assert warnings("chain", "long") == ["tls.certificate: chain.crt expires; renew it and reload"]
 
 
 def test_certificates_towards_servers(tmp_path: Path) -> None:

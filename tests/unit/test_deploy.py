@@ -140,6 +140,7 @@ def samples() -> dict[str, set[str]]:
             server_connections=lambda: {("manager", state): 1 for state in STATES},
             client_connections=lambda: 1,
             verdict_cache=lambda: (1, 1),
+            certificates=lambda: {"tls.certificate": 2e9},
             version="0",
             compiled=False,
         )

@@ -172,8 +172,9 @@ def test_a_digest_has_the_tokens_of_its_text(text: str, ansi: bool, no_backslash
 MODES = [normaliser(ansi, escapes) for ansi in (False, True) for escapes in (False, True)]
 PIECES = [
     "a", "N", "$", "_", "1", "0", "9", "x", "e", "'", '"', "`", "\\", "(", ")", "*", "+", ",", "-", ".", "/", ";",
-    "<", "=", ">", "?", "!", "%", "@", "#", ":", "|", "\n", "\t", "\0", "\x7f", "é", " ", "  ", "in", "IN (",
-    "values", "VALUES(", "0x1", "1.5", ".5", "1e5", "1a", "t.5", "''", "'a'", "'é'", "--", "/*", "*/", "sum(", "then (",
+    "<", "=", ">", "?", "!", "%", "@", "#", ":", "|", "\n", "\t", "\0", "\x7f", "é", " ", "  ", "in",
+    "IN (", "values", "VALUES(", "0x1", "1.5", ".5", "1e5", "1a", "t.5", "''", "'a'", "'é'", "--", "/*", "*/", "sum(",
+    "then (",
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from mysqlproxy.cluster.changes import changes
+from mysqlproxy.cluster.hop import in_hops_words
 from mysqlproxy.cluster.observation import Failure
 from mysqlproxy.cluster.view import ClusterView
 from tests.unit.clusters import HEALTHY, Story, at, facts, healthy, source
@@ -44,6 +45,20 @@ def test_a_lost_manager_is_a_warning_once() -> None:
     before = story.view
     story.see(seconds=3, manager=Failure.OTHER)
     assert lines(story, before) == []
+
+
+def test_a_next_hop_has_words_of_its_own() -> None:
+    story = healthy()
+    view = in_hops_words(story.view)
+    found = [f"{change.server} {change.text}" for change in changes(ClusterView(), view, hop=True)]
+    assert "manager takes the statements (epoch 1)" in found
+    assert not any(line.endswith("takes reads") for line in found)
+    story.see(seconds=3, manager=Failure.OTHER)
+    after = in_hops_words(story.view)
+    assert [change.text for change in changes(view, after, hop=True)] == [
+        "down: no answer",
+        "statements are refused: the next hop manager is down (epoch 2)",
+    ]
 
 
 def test_a_lagging_worker_is_named_once_and_so_is_its_return() -> None:

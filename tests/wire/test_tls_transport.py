@@ -449,6 +449,30 @@ def test_abrupt_close(run: Callable[..., None], server_tls: ssl.SSLContext, when
     run(main())
 
 
+def test_what_came_before_a_reset_is_delivered_when_a_write_meets_the_reset(
+    run: Callable[..., None], server_tls: ssl.SSLContext
+) -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        client = Peer()
+        await connect(client, ours, client_context("required"))
+
+        def answer() -> ssl.SSLSocket:
+            assert theirs.recv(len(CLEAR)) == CLEAR
+            return server_tls.wrap_socket(theirs, server_side=True)
+
+        secure = await in_thread(answer)
+        await client.until(lambda: bool(client.handshakes))
+        client.transport.write(b"x" * 1000)  # never read: the close is a reset
+        secure.sendall(b"too large")
+        secure.close()
+        client.transport.write(b"x" * 1000)  # and nothing was awaited since
+        await client.until(lambda: client.lost)
+        assert client.received == b"too large"
+
+    run(main())
+
+
 def test_a_peer_that_provokes_key_updates_and_reads_none(server_tls: ssl.SSLContext) -> None:
     async def main() -> None:
         server, client = await pair(server_tls)
