@@ -10,7 +10,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Protocol, cast
+from typing import Final, cast
 
 from mysqlproxy.config.schema import Network
 from mysqlproxy.errors import ProxyError
@@ -20,18 +20,33 @@ from mysqlproxy.protocol.proxy_header import parse_proxy_header
 
 LOGIN_LIMIT = 1 << 16  # bytes of one packet before login: nobody known needs more
 _LAST_WORDS = 5.0  # seconds a closed client has to take what was written to it
-_EARLY = 1 << 18  # bytes of commands that wait for the one before
+_EARLY: Final = 1 << 18  # bytes of commands that wait for the one before
 
 
-class Handler(Protocol):
-    """Whom a client's packets and its end are reported to: the session."""
+class Handler:
+    """Whom a client's packets and its end are reported to: the session. A base and no ``typing.Protocol``, whose
+    methods the compiled client would have to look up by name.
 
-    busy: bool
+    Attributes:
+        busy: something is under way: the next packet waits in the reader.
+    """
 
-    def packet(self, raw: bytes) -> None: ...
-    def client_lost(self) -> None: ...
-    def client_writable(self, writable: bool) -> None: ...
-    def client_fault(self, error: ProxyError) -> None: ...
+    __slots__ = ("busy",)
+
+    def __init__(self) -> None:
+        self.busy = True
+
+    def packet(self, raw: bytes) -> None:
+        raise NotImplementedError
+
+    def client_lost(self) -> None:
+        raise NotImplementedError
+
+    def client_writable(self, writable: bool) -> None:
+        raise NotImplementedError
+
+    def client_fault(self, error: ProxyError) -> None:
+        raise NotImplementedError
 
 
 class Client:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mysqlproxy.errors import ClientFault, MalformedPacket, ProxyError
 from mysqlproxy.protocol import response
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
 
 MULTI_STATEMENTS_ON, MULTI_STATEMENTS_OFF = 0, 1  # enum_mysql_set_option
+_monotonic: Final = monotonic  # as in ``session.engine``
 _UNKNOWN = ClientFault("Unknown command", errno=1047, sqlstate="08S01")
 
 
@@ -75,7 +76,7 @@ def _query(session: Session, raw: bytes) -> None:
     raw, hint, verdict = _classify(session, raw, Command.QUERY)
     if verdict.kill is not None and verdict.kill.id is None and verdict.connection_ids:
         raw, _, verdict = _classify(session, raw, Command.QUERY)  # KILL CONNECTION_ID(), now with its number
-    request = Request(Command.QUERY, raw, response.QUERY, verdict, monotonic())
+    request = Request(Command.QUERY, raw, response.QUERY, verdict, _monotonic())
     request.hint = hint
     _start(session, request)
 
@@ -117,15 +118,15 @@ def _go_on(session: Session, request: Request) -> None:
 
 
 def _init_db(session: Session, raw: bytes) -> None:
-    _start(session, Request(Command.INIT_DB, raw, response.OK, INIT_DB, monotonic()))
+    _start(session, Request(Command.INIT_DB, raw, response.OK, INIT_DB, _monotonic()))
 
 
 def _field_list(session: Session, raw: bytes) -> None:
-    _start(session, Request(Command.FIELD_LIST, raw, response.FIELD_LIST, MANAGER_COMMAND, monotonic()))
+    _start(session, Request(Command.FIELD_LIST, raw, response.FIELD_LIST, MANAGER_COMMAND, _monotonic()))
 
 
 def _statistics(session: Session, raw: bytes) -> None:
-    _start(session, Request(Command.STATISTICS, raw, response.STRING, MANAGER_COMMAND, monotonic()))
+    _start(session, Request(Command.STATISTICS, raw, response.STRING, MANAGER_COMMAND, _monotonic()))
 
 
 def _set_option(session: Session, raw: bytes) -> None:
@@ -153,7 +154,7 @@ def _process_kill(session: Session, raw: bytes) -> None:
         raise MalformedPacket("Malformed communication packet")
     number = int.from_bytes(raw[HEADER + 1 :], "little")
     verdict = session.services.classifier.verdict(b"KILL %d" % number, session.context)
-    request = Request(Command.PROCESS_KILL, raw, response.OK, verdict, monotonic())
+    request = Request(Command.PROCESS_KILL, raw, response.OK, verdict, _monotonic())
     if not session.services.firewall.active or admit(session, request, _kill):
         _kill(session, request)
 
@@ -180,7 +181,7 @@ def _change_user(session: Session, raw: bytes) -> None:
 
 def _prepare(session: Session, raw: bytes) -> None:
     raw, hint, verdict = _classify(session, raw, Command.STMT_PREPARE)
-    request = Request(Command.STMT_PREPARE, raw, response.PREPARE, verdict, monotonic())
+    request = Request(Command.STMT_PREPARE, raw, response.PREPARE, verdict, _monotonic())
     request.prepared = session.prepared.new(payload_of(raw), verdict, session.state)
     request.hint = request.prepared.hint = hint
     request.prepared.context = session.context
@@ -209,13 +210,13 @@ def _execute(session: Session, raw: bytes) -> None:
         prepared.types = types
     form = response.CURSOR if cursor_requested(payload) else response.QUERY
     _judge_anew(session, prepared)
-    _send_to_prepared(session, prepared, Request(raw[HEADER], raw, form, prepared.verdict, monotonic()))
+    _send_to_prepared(session, prepared, Request(raw[HEADER], raw, form, prepared.verdict, _monotonic()))
 
 
 def _bulk_execute(session: Session, raw: bytes) -> None:
     prepared = _find(session, raw, "mysqld_stmt_bulk_execute")
     _judge_anew(session, prepared)
-    request = Request(Command.STMT_BULK_EXECUTE, raw, response.QUERY, prepared.verdict, monotonic())
+    request = Request(Command.STMT_BULK_EXECUTE, raw, response.QUERY, prepared.verdict, _monotonic())
     _send_to_prepared(session, prepared, request)
 
 
@@ -237,7 +238,7 @@ def _fetch(session: Session, raw: bytes) -> None:
     prepared = _find(session, raw, "mysqld_stmt_fetch")
     for connection in session.held.values():
         if prepared.id in connection.cursors:
-            request = Request(Command.STMT_FETCH, raw, response.FETCH, prepared.verdict, monotonic())
+            request = Request(Command.STMT_FETCH, raw, response.FETCH, prepared.verdict, _monotonic())
             request.prepared = prepared
             request.pinned = connection.name
             request.retained = False
@@ -254,7 +255,7 @@ def _stmt_reset(session: Session, raw: bytes) -> None:
     prepared.reset()
     for connection in session.held.values():
         if prepared.id in connection.cursors:
-            request = Request(Command.STMT_RESET, raw, response.OK, prepared.verdict, monotonic())
+            request = Request(Command.STMT_RESET, raw, response.OK, prepared.verdict, _monotonic())
             request.prepared = prepared
             request.pinned = connection.name
             request.retained = False
@@ -280,7 +281,7 @@ def _send_long_data(session: Session, raw: bytes) -> None:
     session.prepared.add_long_data(statement_id(raw), parameter, payload[7:], function)
 
 
-_HANDLERS: dict[int, Callable[[Session, bytes], None]] = {
+_HANDLERS: Final[dict[int, Callable[[Session, bytes], None]]] = {
     Command.QUIT: _quit,
     Command.INIT_DB: _init_db,
     Command.QUERY: _query,

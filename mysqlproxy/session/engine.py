@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from time import monotonic
+from typing import Final
 
 from mysqlproxy.cluster.view import Role, ServerView
 from mysqlproxy.config.schema import Consistency, Strategy
@@ -33,7 +34,7 @@ from mysqlproxy.routing.route import Stay, Why, route, unless_it_writes
 from mysqlproxy.routing.strategies import not_taken
 from mysqlproxy.session import commands, faults, freshness, lifecycle, settle, transfer, upload, waiting
 from mysqlproxy.session.admit import Admitted
-from mysqlproxy.session.client import Client
+from mysqlproxy.session.client import Client, Handler
 from mysqlproxy.session.context import isolation, set_last, sql_context
 from mysqlproxy.session.login import Dialogue, LoginPackets
 from mysqlproxy.session.position import Position
@@ -47,14 +48,14 @@ from mysqlproxy.session.trackers import Trackers
 from mysqlproxy.sql.verdict import LAST_INSERT, LAST_STATEMENT, SqlContext
 
 log = logging.getLogger("mysqlproxy.session")
+_monotonic: Final = monotonic  # a name that is final costs the compiled path no look into the module
 
 
-class Session:
+class Session(Handler):
     """One client.
 
     Attributes:
         id: the connection id of the greeting, from 2^31 on.
-        busy: something is under way: the next packet waits in the client's reader.
         login_packets: where packets go until the login has ended; None after.
         held: server name -> the connection this session has there.
         admitted: what the firewall knows of it.
@@ -74,7 +75,7 @@ class Session:
     """
 
     __slots__ = (
-        "account", "active", "admitted", "barred", "busy", "capabilities", "cells", "charset", "client",
+        "account", "active", "admitted", "barred", "capabilities", "cells", "charset", "client",
         "consistency", "context", "epoch", "gone", "held", "id", "identity", "login_packets", "login_schema",
         "login_status", "loop", "offload", "position", "prepared", "reask", "recall", "relay", "request", "services",
         "shown", "since", "state", "status", "stay", "strategy", "task", "tickets", "trackers",
@@ -82,12 +83,12 @@ class Session:
     )  # fmt: skip
 
     def __init__(self, client: Client, services: Services) -> None:
+        super().__init__()
         self.client = client
         self.services = services
         self.loop = asyncio.get_running_loop()
         self.id = services.next_id()
         services.sessions[self.id] = self
-        self.busy = True
         self.gone = False
         self.login_packets: LoginPackets | None = LoginPackets(
             client, self, lambda: services.newcomers.spoke(self.id)
@@ -311,7 +312,7 @@ class Session:
 
     def leave(self, connection: ServerConnection) -> float:
         """The connection runs nothing of this session any more. Returns the time."""
-        now = monotonic()  # the loop's own time is the same clock in whole milliseconds (uvloop)
+        now = _monotonic()  # the loop's own time is the same clock in whole milliseconds (uvloop)
         connection.running = False
         connection.last_used = self.since = now
         in_use = self.services.balance.in_use
@@ -361,7 +362,7 @@ class Session:
 
     def context_changed(self) -> None:
         """Something that verdicts depend on, or the isolation level, has changed."""
-        self.context = sql_context(self)
+        self.context = self.services.classifier.known(sql_context(self))
         before = self.offload.accepted
         self.offload.judge(isolation(self), set_last(self, READ_ONLY))
         if before is not self.offload.accepted:

@@ -63,11 +63,11 @@ _STANDING: Final = (
 MAX_REASON = 300  # characters of why a session stays, in the log
 _PAST_THE_LOG = frozenset(("sql_log_bin", "skip_replication"))
 # What prepares or resets a statement has none of the effects of its execution.
-_ABOUT_A_STATEMENT = frozenset((Command.STMT_PREPARE, Command.STMT_RESET))
+_ABOUT_A_STATEMENT: Final = frozenset((Command.STMT_PREPARE, Command.STMT_RESET))
 _NOTHING = Verdict(Kind.OTHER, ("executes nothing",))
 # The server knows no such statement either: a word was mistyped. (ER_PARSE_ERROR, ER_SYNTAX_ERROR; other statements
 # can end with these numbers when a text that they execute is wrong, and SIGNAL with any.)
-_NOT_PARSED = frozenset((1064, 1149))
+_NOT_PARSED: Final = frozenset((1064, 1149))
 _LOGINS = Effect.LOGINS | Effect.UNTRACKED  # what is not understood may hold a SET GLOBAL
 _PLAIN: Final = (
     Effect.DDL

@@ -95,6 +95,7 @@ class Classifier:
         self._last_number = 0
         self._last_full = SqlContext()
         self._last_ascii = False
+        self._known: dict[SqlContext, SqlContext] = {}
         self._interned: dict[int, tuple[SqlContext, int, SqlContext]] = {}
 
     def verdict(self, text: bytes, context: SqlContext) -> Verdict:
@@ -137,6 +138,12 @@ class Classifier:
                 self._by_digest.put((number, digest), found)
         # A text with literals seldom comes again, and is soon found by its digest.
         return self._keep_exact(number, text, short and (digest == text or not found.cacheable), found)
+
+    def known(self, context: SqlContext) -> SqlContext:
+        """The one of all equal contexts that verdicts are found by fastest; sessions should share it."""
+        if len(self._known) >= MAX_CONTEXTS:
+            self._known.clear()
+        return self._known.setdefault(context, context)
 
     @property
     def catalog(self) -> Catalog:
