@@ -44,7 +44,7 @@ from mysqlproxy.protocol.credentials import ServerCredential
 
 NONCE_LENGTH = 20
 # Clients cut the nonce at NUL; servers never use '$' either, it separates the parts of their stored form.
-_NONCE_BYTES = bytes(value for value in range(1, 128) if value != ord("$"))
+_NOT_IN_NONCE = bytes(value for value in range(256) if not 0 < value < 128 or value == ord("$"))
 
 FAST_AUTH_OK = b"\x03"  # AuthMoreData: the scramble was right, OK follows
 FULL_AUTH = b"\x04"  # AuthMoreData: send the password
@@ -54,7 +54,10 @@ REQUEST_PUBLIC_KEY = {SHA2: b"\x02", SHA256: b"\x01"}
 
 def new_nonce() -> bytes:
     """20 random bytes of 1..127 without NUL and ``$``."""
-    return bytes(random.choice(_NONCE_BYTES) for _ in range(NONCE_LENGTH))
+    nonce = b""
+    while len(nonce) < NONCE_LENGTH:  # one system call is enough but for one time in many thousands
+        nonce += random.token_bytes(4 * NONCE_LENGTH).translate(None, _NOT_IN_NONCE)
+    return nonce[:NONCE_LENGTH]
 
 
 def default_plugin(accounts: Accounts, mariadb: bool) -> str:

@@ -27,6 +27,7 @@ import re
 import secrets as random
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha1, sha256
 from hmac import compare_digest
 
@@ -155,13 +156,13 @@ class Secret:
             salt: always the same one for the same name, as it is shown to who asks.
         """
         if real.password:
-            return cls.from_password(random.token_urlsafe(20))
+            return _nobodys()
         empty = real.password == ""  # any answer proves it wrong at once, as it does of a full secret
-        key = ed25519.public_key(random.token_bytes(20)) if real.ed25519_key is not None else None
+        nobodys = _nobodys()
         return cls(
-            sha1_stage2=random.token_bytes(20) if empty or real.sha1_stage2 is not None else None,
-            sha256_stage2=random.token_bytes(32) if empty or real.sha256_stage2 is not None else None,
-            ed25519_key=key,
+            sha1_stage2=nobodys.sha1_stage2 if empty or real.sha1_stage2 is not None else None,
+            sha256_stage2=nobodys.sha256_stage2 if empty or real.sha256_stage2 is not None else None,
+            ed25519_key=nobodys.ed25519_key if real.ed25519_key is not None else None,
             crypt=None if real.crypt is None else Crypt.decoy(real.crypt.rounds),
             parsec=None if real.parsec is None else Parsec.decoy(real.parsec.factor, salt),
         )
@@ -197,3 +198,9 @@ class Secret:
         if self.ed25519_key is not None:
             return compare_digest(ed25519.public_key(password), self.ed25519_key)
         return self.password == "" and not password
+
+
+@cache
+def _nobodys() -> Secret:
+    """Of a password that nobody knows: made once, as every login takes the time of a decoy's."""
+    return Secret.from_password(random.token_urlsafe(32))

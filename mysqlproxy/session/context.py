@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mysqlproxy.cluster.view import ClusterView, version_of
@@ -40,12 +41,33 @@ def context_of(
         sql_mode: None for the servers' own.
         ignore_space: the client asked for it at its login.
     """
-    modes = frozenset((view.sql_mode if sql_mode is None else sql_mode).upper().split(","))
     server = view.manager or (view.readers[0] if view.readers else None)
+    return _context(
+        view.mariadb,
+        view.version,
+        None if server is None else server.lower_case_table_names,
+        view.sql_mode if sql_mode is None else sql_mode,
+        charset,
+        schema,
+        ignore_space,
+    )
+
+
+@lru_cache(maxsize=256)  # each login asks, and most ask for the same
+def _context(
+    mariadb: bool,
+    version: str,
+    lower_case_table_names: int | None,
+    sql_mode: str,
+    charset: str,
+    schema: str,
+    ignore_space: bool,
+) -> SqlContext:
+    modes = frozenset(sql_mode.upper().split(","))
     usual = SqlContext()
     return SqlContext(
-        mariadb=view.mariadb,
-        version=version_of(view.version) if view.version else usual.version,
+        mariadb=mariadb,
+        version=version_of(version) if version else usual.version,
         ansi_quotes="ANSI_QUOTES" in modes,
         no_backslash_escapes="NO_BACKSLASH_ESCAPES" in modes,
         pipes_as_concat="PIPES_AS_CONCAT" in modes,
@@ -54,8 +76,8 @@ def context_of(
         charset=charset.lower(),
         schema=schema,
         lower_case_table_names=usual.lower_case_table_names
-        if server is None
-        else server.lower_case_table_names,
+        if lower_case_table_names is None
+        else lower_case_table_names,
     )
 
 
