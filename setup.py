@@ -19,6 +19,7 @@ from setuptools.command.build_py import build_py
 COMPILED = {
     "cluster": ("gtid", "view"),
     "metrics": ("counters",),
+    "net": ("tls",),
     "pool": ("connection", "wire"),
     "protocol": ("codec", "commands", "framing", "prepared", "response", "tracking"),
     "routing": ("offload", "route", "strategies"),

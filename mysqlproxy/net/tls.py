@@ -33,8 +33,9 @@ MAX_UNREAD_ANSWERS = 65536  # bytes of TLS's own answers (key updates) that a pe
 SMALL = 4096  # bytes that a socket takes at once, so that an alert still gets out
 
 
-class TlsTransport(asyncio.Transport, asyncio.Protocol):
-    """A transport over another one, whose protocol it becomes at once.
+class TlsTransport:
+    """A transport over another one, whose protocol it becomes at once; both by its methods (a class of Python's own
+    cannot be the base of a compiled one).
 
     The application's protocol gets no ``connection_made``: it was connected before, in clear. It gets
     everything else, ``connection_lost`` once and in every case.
@@ -62,7 +63,6 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         server_hostname: str | None = None,
         on_handshake: Callable[[BaseException | None], None],
     ) -> None:
-        super().__init__()
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._ssl = context.wrap_bio(
@@ -82,7 +82,11 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._early_writes: list[bytes] = []
         self._write_paused = False
         self._unread_answers = 0
-        raw.set_protocol(self)
+        raw.set_protocol(cast(asyncio.Protocol, self))
+
+    def transport(self) -> asyncio.Transport:
+        """Itself, for asyncio."""
+        return cast(asyncio.Transport, self)
 
     def start(self, early: bytes = b"") -> None:
         """Begins the handshake.

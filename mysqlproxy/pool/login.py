@@ -169,7 +169,7 @@ async def _start_tls(wire: ServerWire, context: ssl.SSLContext, host: str) -> No
         else:
             done.set_exception(ServerFault(f"TLS with the server failed: {type(error).__name__}"))
 
-    wire.transport = TlsTransport(
+    layer = TlsTransport(
         wire.transport,
         wire.protocol(),
         context,
@@ -177,7 +177,8 @@ async def _start_tls(wire: ServerWire, context: ssl.SSLContext, host: str) -> No
         server_hostname=host,
         on_handshake=handshake,
     )
-    wire.transport.start()
+    wire.transport = layer.transport()
+    layer.start()
     await done
 
 

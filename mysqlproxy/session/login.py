@@ -191,7 +191,7 @@ async def start_tls(client: Client, services: Services) -> None:
     layer = TlsTransport(
         client.transport, client.protocol(), services.tls, server_side=True, on_handshake=handshake
     )
-    client.transport = layer
+    client.transport = layer.transport()
     client.encrypted = True
     layer.start(early)
     await done

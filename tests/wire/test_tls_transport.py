@@ -116,7 +116,7 @@ class ServerPeer(Peer):
             tls = TlsTransport(
                 self.transport, self, self.context, server_side=True, on_handshake=self.handshake
             )
-            self.transport = tls
+            self.transport = tls.transport()
             tls.start(self.early)
 
 
@@ -138,7 +138,7 @@ async def connect(
         peer.transport, peer, context, server_side=False, server_hostname=name, on_handshake=peer.handshake
     )
     peer.transport.write(CLEAR)
-    peer.transport = tls
+    peer.transport = tls.transport()
     tls.start()
 
 
