@@ -331,7 +331,7 @@ def forget_state(session: Session, schema: bytes | None = None) -> None:
     release_all(session)
     session.state.reset(schema)
     session.trackers = Trackers()
-    session.position.rolled_back()
+    session.position.rolled_back(session.loop.time())
     session.recall = None
     session.stay = Stay()
     session.offload.begin(session.services.view.isolation)
