@@ -321,7 +321,7 @@ class Daemon:
         self.notifier.stopping(f"draining {len(services.sessions)} clients")
         self.listeners.close()
         for session in list(services.sessions.values()):
-            if session.login_packets is not None or (not session.busy and not session.must_stay()):
+            if session.login_packets is not None or lifecycle.may_end(session):
                 lifecycle.shut_down(session)
         try:
             async with asyncio.timeout(self.config.limits.drain_timeout):

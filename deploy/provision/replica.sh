@@ -2,8 +2,8 @@
 # Makes an empty MariaDB server a replica: copies another server's data with mariadb-dump, then follows the manager.
 # For a new worker and for one that was lost; the donor, a worker or the manager, goes on serving.
 #   usage: REPLICATION_PASSWORD=... replica.sh --from DONOR.cnf --to LOCAL.cnf --manager HOST:PORT [--user NAME] [--tls-ca FILE]
-# DONOR.cnf and LOCAL.cnf are option files with a [client] section: an account on the donor with SELECT, RELOAD, LOCK
-# TABLES, SHOW VIEW, EVENT, TRIGGER and BINLOG MONITOR, and root on the empty server. The copy includes the accounts.
+# DONOR.cnf and LOCAL.cnf are option files with a [client] section: an account on the donor with SELECT, LOCK TABLES,
+# SHOW VIEW, EVENT, TRIGGER and BINLOG MONITOR, and root on the empty server. The copy includes the accounts.
 set -euo pipefail
 
 fail() {

@@ -40,6 +40,15 @@ served() { # STRATEGY KIND: "server count, ", the growth from $before to $after
     ' <(echo "$before") <(echo "$after")
 }
 
+# Hosts that were given their secrets a moment ago may still copy data.
+deadline=$((SECONDS + ${READY_WAIT:-900}))
+until refused=$(client app <<<'DO 0' 2>&1); do
+    ((SECONDS < deadline)) || {
+        echo "workload.sh: $refused" >&2
+        exit 1
+    }
+    sleep 2
+done
 wrong=0
 for strategy in "${strategies[@]}"; do
     client "$strategy" <<<"CREATE TABLE IF NOT EXISTS ${strategy}_table (id INT PRIMARY KEY, note VARCHAR(40) NOT NULL);

@@ -92,7 +92,7 @@ resource "aws_iam_role_policy" "host" {
 
 # The proxy makes the accounts on managed servers, once, with the password that RDS keeps.
 resource "aws_iam_role_policy" "managed" {
-  count = var.managed ? 1 : 0
+  count = local.managed ? 1 : 0
 
   name   = "managed-servers"
   role   = aws_iam_role.host["proxy"].id
@@ -100,11 +100,11 @@ resource "aws_iam_role_policy" "managed" {
 }
 
 data "aws_iam_policy_document" "managed" {
-  count = var.managed ? 1 : 0
+  count = local.managed ? 1 : 0
 
   statement {
     actions   = ["secretsmanager:GetSecretValue"]
-    resources = [aws_db_instance.manager[0].master_user_secret[0].secret_arn]
+    resources = [local.master_secret]
   }
 }
 

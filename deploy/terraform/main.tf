@@ -22,8 +22,10 @@ locals {
     trusted-host = { role = "trusted_host", group = "trusted_host", zone = 0, number = 11 }
     proxy        = { role = "proxy", group = "proxy", zone = 0, number = 12 }
   }
-  worker_names = [for number in range(1, var.workers + 1) : "worker${number}"]
-  servers = var.managed ? {} : merge(
+  managed = var.servers != "own"
+  # What the proxy may read from: Aurora's replicas tell no GTIDs, and the daemon takes none without.
+  worker_names = var.servers == "aurora" ? [] : [for number in range(1, var.workers + 1) : "worker${number}"]
+  servers = local.managed ? {} : merge(
     { manager = { role = "manager", group = "manager", zone = 0, number = 20 } },
     { for number, name in local.worker_names : name =>
       { role = "worker", group = "worker", zone = (number + 1) % 2, number = 21 + number }
@@ -47,10 +49,12 @@ locals {
       contains([[host.group, one.group], [one.group, host.group]], [edge.from, edge.to])
     ])
   ] }
-  managed_names = var.managed ? merge(
-    { manager = aws_db_instance.manager[0].address },
-    { for number, name in local.worker_names : name => aws_db_instance.worker[number].address },
-  ) : {}
+  managed_names = merge(
+    { for manager in aws_db_instance.manager : "manager" => manager.address },
+    { for number, worker in aws_db_instance.worker : local.worker_names[number] => worker.address },
+    { for cluster in aws_rds_cluster.servers : "manager" => cluster.endpoint },
+  )
+  master_secret = one(concat(aws_db_instance.manager[*].master_user_secret[0].secret_arn, aws_rds_cluster.servers[*].master_user_secret[0].secret_arn))
 }
 
 resource "aws_instance" "host" {
@@ -73,7 +77,7 @@ resource "aws_instance" "host" {
     addresses = indent(6, join("\n", [for other in local.neighbours[each.key] : "${local.hosts[other].address} ${other}"]))
     workers   = each.key == "proxy" ? join(" ", local.worker_names) : ""
     managed   = each.key == "proxy" ? join(" ", [for name, address in local.managed_names : "${name}=${address}"]) : ""
-    master    = each.key == "proxy" && var.managed ? aws_db_instance.manager[0].master_user_secret[0].secret_arn : ""
+    master    = each.key == "proxy" && local.managed ? local.master_secret : ""
     packages  = jsonencode(concat(each.value.packages, ["amazon-cloudwatch-agent"]))
     bundle    = "s3://${aws_s3_bucket.package.id}/${aws_s3_object.package.key}"
     region    = data.aws_region.current.region

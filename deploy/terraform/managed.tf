@@ -1,14 +1,14 @@
-# Managed servers in place of own ones: a manager with a standby, and read replicas by GTID.
+# Managed servers in place of own ones: RDS, a manager with a standby and read replicas by GTID; or Aurora.
 
 resource "aws_db_subnet_group" "servers" {
-  count = var.managed ? 1 : 0
+  count = local.managed ? 1 : 0
 
   name       = var.name
   subnet_ids = aws_subnet.private[*].id
 }
 
 resource "aws_db_parameter_group" "servers" {
-  count = var.managed ? 1 : 0
+  count = var.servers == "rds" ? 1 : 0
 
   name_prefix = "${var.name}-"
   family      = "mysql8.4"
@@ -44,15 +44,15 @@ resource "aws_db_parameter_group" "servers" {
 
 # RDS would make them itself, without the key and for ever.
 resource "aws_cloudwatch_log_group" "managed" {
-  for_each = var.managed ? toset(concat(["manager"], local.worker_names)) : []
+  for_each = local.managed ? toset(var.servers == "aurora" ? ["cluster/${var.name}"] : [for name in concat(["manager"], local.worker_names) : "instance/${var.name}-${name}"]) : []
 
-  name              = "/aws/rds/instance/${var.name}-${each.key}/error"
+  name              = "/aws/rds/${each.key}/error"
   kms_key_id        = aws_kms_key.chain.arn
   retention_in_days = var.log_retention_days
 }
 
 resource "aws_db_instance" "manager" {
-  count = var.managed ? 1 : 0
+  count = var.servers == "rds" ? 1 : 0
 
   identifier     = "${var.name}-manager"
   engine         = "mysql"
@@ -92,7 +92,7 @@ resource "aws_db_instance" "manager" {
 }
 
 resource "aws_db_instance" "worker" {
-  count = var.managed ? var.workers : 0
+  count = var.servers == "rds" ? var.workers : 0
 
   identifier          = "${var.name}-worker${count.index + 1}"
   replicate_source_db = aws_db_instance.manager[0].identifier
@@ -117,8 +117,73 @@ resource "aws_db_instance" "worker" {
   depends_on = [aws_cloudwatch_log_group.managed]
 }
 
+# Aurora's storage is one for all its instances; when the writer is lost, one of the others takes over behind the same name.
+resource "aws_rds_cluster_parameter_group" "servers" {
+  count = var.servers == "aurora" ? 1 : 0
+
+  name_prefix = "${var.name}-"
+  family      = "aurora-mysql8.0"
+
+  parameter {
+    name  = "require_secure_transport"
+    value = "ON"
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_rds_cluster" "servers" {
+  count = var.servers == "aurora" ? 1 : 0
+
+  cluster_identifier = var.name
+  engine             = "aurora-mysql"
+  engine_version     = "8.0"
+  database_name      = "app"
+  master_username    = "master"
+
+  manage_master_user_password   = true
+  master_user_secret_kms_key_id = aws_kms_key.chain.arn
+
+  storage_encrypted = true
+  kms_key_id        = aws_kms_key.chain.arn
+
+  db_subnet_group_name            = aws_db_subnet_group.servers[0].name
+  db_cluster_parameter_group_name = aws_rds_cluster_parameter_group.servers[0].name
+  vpc_security_group_ids          = [aws_security_group.group["manager"].id]
+
+  backup_retention_period         = 7
+  copy_tags_to_snapshot           = true
+  deletion_protection             = var.deletion_protection
+  skip_final_snapshot             = false
+  final_snapshot_identifier       = "${var.name}-final"
+  enabled_cloudwatch_logs_exports = ["error"]
+
+  depends_on = [aws_cloudwatch_log_group.managed]
+}
+
+resource "aws_rds_cluster_instance" "server" {
+  count = var.servers == "aurora" ? var.workers + 1 : 0
+
+  identifier         = "${var.name}-${count.index + 1}"
+  cluster_identifier = aws_rds_cluster.servers[0].id
+  engine             = aws_rds_cluster.servers[0].engine
+  engine_version     = aws_rds_cluster.servers[0].engine_version
+  instance_class     = var.instance_types.managed
+  availability_zone  = local.zones[count.index % 2]
+
+  publicly_accessible             = false
+  copy_tags_to_snapshot           = true
+  auto_minor_version_upgrade      = true
+  performance_insights_enabled    = true
+  performance_insights_kms_key_id = aws_kms_key.chain.arn
+  monitoring_interval             = 60
+  monitoring_role_arn             = aws_iam_role.rds_monitoring[0].arn
+}
+
 resource "aws_iam_role" "rds_monitoring" {
-  count = var.managed ? 1 : 0
+  count = local.managed ? 1 : 0
 
   name = "${var.name}-rds-monitoring"
 
@@ -134,7 +199,7 @@ resource "aws_iam_role" "rds_monitoring" {
 }
 
 resource "aws_iam_role_policy_attachment" "rds_monitoring" {
-  count = var.managed ? 1 : 0
+  count = local.managed ? 1 : 0
 
   role       = aws_iam_role.rds_monitoring[0].name
   policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"

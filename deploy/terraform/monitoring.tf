@@ -90,7 +90,7 @@ resource "aws_cloudwatch_metric_alarm" "disk" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "managed_storage" {
-  for_each = var.managed ? toset(concat(["manager"], local.worker_names)) : []
+  for_each = var.servers == "rds" ? toset(concat(["manager"], local.worker_names)) : []
 
   alarm_name          = "${var.name}-${each.key}-storage"
   alarm_description   = "The storage of ${each.key} fills up"

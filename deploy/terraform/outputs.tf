@@ -11,8 +11,8 @@ output "addresses" {
 output "put_secrets" {
   description = "Run this once after apply: makes keys and passwords, and gives every host its own."
   value = join(" ", concat(
-    [var.managed ? "SERVERS_CA=global-bundle.pem deploy/provision/put_secrets.sh" : "deploy/provision/put_secrets.sh", var.name, "FOLDER", aws_eip.gatekeeper.public_ip],
-    var.managed ? [] : local.worker_names,
+    [local.managed ? "SERVERS_CA=global-bundle.pem deploy/provision/put_secrets.sh" : "deploy/provision/put_secrets.sh", var.name, "FOLDER", aws_eip.gatekeeper.public_ip],
+    local.managed ? [] : local.worker_names,
   ))
 }
 

@@ -36,7 +36,7 @@ data "aws_iam_policy_document" "key" {
     condition {
       test     = "ArnLike"
       variable = "kms:EncryptionContext:aws:logs:arn"
-      values = [for group in ["/${var.name}/*", "/aws/rds/instance/${var.name}-*"] :
+      values = [for group in ["/${var.name}/*", "/aws/rds/*/${var.name}*"] :
         "arn:${data.aws_partition.current.partition}:logs:${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}:log-group:${group}"
       ]
     }

@@ -36,7 +36,7 @@ variable "vpc_cidr" {
 }
 
 variable "workers" {
-  description = "How many workers (replicas)."
+  description = "How many workers (replicas; with Aurora standbys)."
   type        = number
   default     = 2
 
@@ -46,14 +46,19 @@ variable "workers" {
   }
 }
 
-variable "managed" {
-  description = "RDS (a manager with a standby, and read replicas) in place of own servers."
-  type        = bool
-  default     = false
+variable "servers" {
+  description = "own: a manager and workers on EC2. rds: a manager with a standby, and read replicas. aurora: a writer, and standbys that take no reads."
+  type        = string
+  default     = "own"
+
+  validation {
+    condition     = contains(["own", "rds", "aurora"], var.servers)
+    error_message = "One of own, rds, aurora."
+  }
 }
 
 variable "instance_types" {
-  description = "Of the hops and of the servers (own ones, and RDS)."
+  description = "Of the hops and of the servers (own ones, and RDS or Aurora)."
   type        = object({ hop = string, server = string, managed = string })
   default     = { hop = "c7i.large", server = "r7i.large", managed = "db.r7g.large" }
 }

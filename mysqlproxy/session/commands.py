@@ -141,6 +141,7 @@ def _set_option(session: Session, raw: bytes) -> None:
 
 def _ping(session: Session, raw: bytes) -> None:
     """Answered here: it asks whether its peer is alive, and that is the daemon."""
+    session.pinged = monotonic()
     session.reply_ok()
 
 

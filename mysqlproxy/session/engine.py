@@ -72,13 +72,14 @@ class Session(Handler):
         gone: the client has left or was closed.
         shown: fingerprint of the certificate that its connection to the next hop was made with, in a chain.
         since: loop time of the last statement's end; ``transaction_since`` of the transaction's begin, 0.0 without.
+        pinged: when it last sent COM_PING.
     """
 
     __slots__ = (
         "account", "active", "admitted", "barred", "capabilities", "cells", "charset", "client",
         "consistency", "context", "epoch", "gone", "held", "id", "identity", "login_packets", "login_schema",
-        "login_status", "loop", "offload", "position", "prepared", "reask", "recall", "relay", "request", "services",
-        "shown", "since", "state", "status", "stay", "strategy", "task", "tickets", "trackers",
+        "login_status", "loop", "offload", "pinged", "position", "prepared", "reask", "recall", "relay", "request",
+        "services", "shown", "since", "state", "status", "stay", "strategy", "task", "tickets", "trackers",
         "transaction_since", "why",
     )  # fmt: skip
 
@@ -120,6 +121,7 @@ class Session(Handler):
         self.status = STATUS_AUTOCOMMIT
         self.recall: asyncio.Future[None] | None = None
         self.since = self.loop.time()
+        self.pinged = 0.0
         self.transaction_since = 0.0
         self.login_schema: bytes | None = None
         self.shown = b""
@@ -332,7 +334,7 @@ class Session(Handler):
         self.busy = False
         if self.epoch != self.services.view.epoch:
             faults.roles_changed(self)
-        if self.services.draining and not self.gone and not self.must_stay():
+        if self.services.draining and not self.gone and lifecycle.may_end(self):
             lifecycle.shut_down(self)
         else:
             self.client.pump()

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from mysqlproxy.cluster.view import ServerView
+from mysqlproxy.config.schema import Consistency
 from mysqlproxy.errors import (
     ClientFault,
     Interrupted,
@@ -26,7 +27,7 @@ from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
 from mysqlproxy.routing.route import only_session_state
-from mysqlproxy.session import lifecycle, settle
+from mysqlproxy.session import freshness, lifecycle, settle
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql import sequences
 from mysqlproxy.sql.verdict import Effect, Kind
@@ -175,6 +176,17 @@ def check_last_statement(session: Session, request: Request) -> None:
         ClientFault: the answer is a count that went with its connection.
     """
     last = session.stay.last_server
+    manager = session.services.view.manager
+    if (
+        request.verdict.tables
+        and last
+        and (manager is None or last != manager.name)
+        and freshness.consistency(session) in (Consistency.STRONG, Consistency.GLOBAL)
+    ):
+        raise ClientFault(
+            "What the last statement left is on a worker, which cannot be asked to wait for others' writes without "
+            "forgetting it; ask for it in a statement without tables"
+        )
     if last == "" or last in session.services.view.by_name or request.code == Command.STMT_PREPARE:
         return
     if _COUNTS.search(request.raw if request.prepared is None else request.prepared.request):

@@ -111,7 +111,10 @@ def told(session: Session, text: str, connection: ServerConnection, request: Req
         ValueError: it is none.
     """
     services = session.services
-    gtids = session.position.told(text, connection.mariadb)
+    manager = services.view.manager
+    known = None if manager is None else manager.position
+    one_domain = known is not None and len(known.domains) <= 1
+    gtids = session.position.told(text, connection.mariadb, one_domain=one_domain)
     services.position.add(gtids)
     # Who had it before it was written had another one of that name.
     began = connection.untold_since or request.started

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from mysqlproxy.cluster.hop import PROBE, described
@@ -62,6 +63,7 @@ _NO_FAILURES = (
     3118,
     4151,
 )  # too late; the password was right, but the account is locked or expired
+_AFTER_PING = 2.0  # seconds
 _MAX_ATTRIBUTE = 256  # characters of a client's program_name that are passed on
 
 
@@ -329,7 +331,7 @@ def forget_state(session: Session, schema: bytes | None = None) -> None:
     release_all(session)
     session.state.reset(schema)
     session.trackers = Trackers()
-    session.position.rolled_back()
+    session.position.rolled_back(session.loop.time())
     session.recall = None
     session.stay = Stay()
     session.offload.begin(session.services.view.isolation)
@@ -386,6 +388,16 @@ def hop_lost(session: Session, connection: ServerConnection) -> None:
         error = ServerFault(last.message, errno=last.errno, sqlstate=last.sqlstate)
     log.warning("%s; the client is closed", error, extra={"session": session.id})
     refuse_and_close(session, error)
+
+
+def may_end(session: Session) -> bool:
+    """Whether a session may be closed when the daemon drains: it is idle, with nothing that would be lost.
+
+    Pools ask with COM_PING before they use a connection: who was told just now that it is good has a statement on
+    its way, which would be lost for nothing.
+    """
+    asked = session.pinged > session.since and monotonic() - session.pinged < _AFTER_PING
+    return not (session.busy or asked or session.must_stay())
 
 
 def shut_down(session: Session) -> None:

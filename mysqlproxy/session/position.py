@@ -38,12 +38,17 @@ class Position:
         self.unlogged = False
         self._settled = 0
 
-    def rolled_back(self) -> None:
-        """The open transaction ended without a trace."""
-        self.wrote = False
+    def rolled_back(self, now: float) -> None:
+        """The open transaction was dropped; what it was told of rows may still be asked for."""
+        if self.wrote:
+            self.wrote = False
+            self.unknown_since = now
 
-    def told(self, text: str, mariadb: bool) -> GtidSet:
+    def told(self, text: str, mariadb: bool, *, one_domain: bool) -> GtidSet:
         """An OK packet named the GTID of a write of this session.
+
+        Args:
+            one_domain: the manager has GTIDs of no more than one domain.
 
         Raises:
             ValueError: it is none.
@@ -51,7 +56,7 @@ class Position:
         gtids = GtidSet.parse(text, mariadb)
         self.add(gtids)
         self.wrote = False
-        if mariadb and len(self.written.domains if self.written else ()) == 1:
+        if mariadb and one_domain and len(self.written.domains if self.written else ()) == 1:
             # One domain is one sequence: a worker that has this write has all that was committed before it, hence
             # what was not told, and everything that any server can have shown us until now.
             self.unknown_since = 0.0
@@ -83,42 +88,47 @@ class Position:
         on_manager: bool,
         tells: bool,
         now: float,
-    ) -> None:
+    ) -> bool:
         """Take in how a statement ended; where nobody tells what it wrote, the position is unknown.
 
         Args:
             tells: the manager names the GTID of what it commits.
+
+        Returns:
+            Whether this answer brought a GTID.
         """
         in_transaction = bool(status & STATUS_IN_TRANS)
         writes = verdict.kind is WRITE
-        if self.moves != self._settled:  # this answer brought a GTID
+        if self.moves != self._settled:
             self._settled = self.moves
-            if writes and verdict.statements > 1 and (walker.errno or walker.result_sets):
+            self.wrote = (
+                in_transaction and writes
+            )  # in several statements, or beside a table without transactions
+            if writes and (walker.errno or (verdict.statements > 1 and walker.result_sets)):
                 self.unknown_since = now  # of one statement of several; an ERR and an EOF tell none
-            return
+            return True
+        may_commit = verdict.effects & (Effect.DDL | Effect.TABLE_LOCK | Effect.TRANSACTION)
         if self.wrote and not in_transaction and on_manager:
-            # It has ended, perhaps by a statement that commits on the way (LOCK TABLES, a DDL that failed).
+            # It has ended, perhaps by a statement that commits on the way (LOCK TABLES, a DDL that failed). Also one
+            # that was rolled back: it may have been told how many rows of other sessions it has met.
             self.wrote = False
-            if walker.errno or walker.warnings or verdict.digest[:8].upper() != "ROLLBACK":
-                self.unknown_since = now
-        if (
-            (walker.errno or not tells)
-            and self.wrote
-            and verdict.effects & (Effect.DDL | Effect.TABLE_LOCK | Effect.TRANSACTION)
-        ):
+            self.unknown_since = now
+        if (walker.errno or not tells) and self.wrote and may_commit:
             self.unknown_since = now  # it may have committed, also before it failed
         if not writes:
             if verdict.digest[:3].upper() == "XA " and not in_transaction and not walker.errno:
                 self.unknown_since = now  # XA COMMIT may end what another session wrote
-            return
+            return False
         if tells and not (
             walker.affected_rows or walker.errno or walker.result_sets or verdict.effects & Effect.DDL
         ):
-            return  # no GTID was told, so it wrote nothing (the number of rows alone is of the last statement)
+            return False  # it wrote nothing (the number of rows alone is of the last statement)
         if in_transaction:
             self.wrote = True  # COMMIT will tell
-        if not in_transaction or (verdict.statements > 1 and not tells):
-            self.unknown_since = now
+        untold = walker.errno or walker.result_sets or not tells
+        if not in_transaction or (untold and (may_commit or verdict.statements > 1)):
+            self.unknown_since = now  # several statements, or a procedure, may have committed and begun again
+        return False
 
     def learned(self, gtids: GtidSet, since: float) -> None:
         """The manager was asked after ``since``: what was not told until then is within ``gtids``."""

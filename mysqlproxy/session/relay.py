@@ -8,6 +8,7 @@ has session tracking on towards servers, whatever the client asked for.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from mysqlproxy.errors import MalformedPacket
@@ -17,6 +18,7 @@ from mysqlproxy.protocol.framing import HEADER, frame
 from mysqlproxy.protocol.packets import translate_ok
 from mysqlproxy.routing.offload import ALL
 from mysqlproxy.session import upload
+from mysqlproxy.sql.verdict import READ
 
 if TYPE_CHECKING:
     from mysqlproxy.pool.connection import ServerConnection
@@ -105,6 +107,8 @@ class Relay:
             if request.relayed or not walker.errno or not session.asks_manager_instead(walker.errno):
                 request.relayed = True
                 session.client.write(out)
+                if not walker.done and request.verdict.kind is not READ:
+                    session.services.position.unknown_since = monotonic()  # it may tell of a write already
         if walker.done:
             connection.consumer = None
             if end != len(data) or early:

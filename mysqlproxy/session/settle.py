@@ -32,7 +32,7 @@ from mysqlproxy.session.request import Request
 from mysqlproxy.sql import sequences
 from mysqlproxy.sql.definition import names_defined
 from mysqlproxy.sql.leading import UNKNOWN_WORD
-from mysqlproxy.sql.verdict import OTHER, READ, Effect, Kind, Verdict
+from mysqlproxy.sql.verdict import OTHER, READ, WRITE, Effect, Kind, Verdict
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -186,8 +186,9 @@ def _learn_state(session: Session, connection: ServerConnection, request: Reques
             state.set_names(named[1].decode(), named[2].decode())
         else:
             state.uncarried = "a COLLATE that is not reported"
-    if verdict.effects & Effect.ROLE and not connection.walker.errno:
-        if (role := _SET_ROLE.match(text)) is not None:
+    errno = connection.walker.errno
+    if verdict.effects & Effect.ROLE and (not errno or verdict.statements > 1):
+        if not errno and (role := _SET_ROLE.match(text)) is not None:
             state.set_role(role[1])
         else:
             state.uncarried = "a role"
@@ -206,19 +207,26 @@ def _learn_position(
     before = position.unknown_since
     manager = session.services.view.manager
     there = None if manager is None else manager.position
-    position.settle(
+    told = position.settle(
         verdict,
         connection.walker,
         status,
         on_manager=connection.was_manager,
-        tells=there is not None and there.place is None,
+        # Not on a connection on which anything may have been set, also the trackers; nor within SET STATEMENT.
+        tells=there is not None
+        and there.place is None
+        and not connection.keep & Keep.UNTRACKED
+        and verdict.digest[:14].upper() != "SET STATEMENT ",
         now=now,
     )
     if position.unknown_since > before:
         session.services.position.unknown_since = now
     hint = request.hint  # a read that asks for less than the others is not what they must not be behind of
     forgotten = hint is not None and hint.consistency is Consistency.EVENTUAL
-    if not connection.walker.errno and connection.walker.result_sets and not forgotten:
+    walker = connection.walker
+    # A write that changed nothing has seen what is there: a key that is taken, a row that is as it should be.
+    met = verdict.kind is WRITE and not told and (walker.errno or not walker.affected_rows)
+    if (met or (walker.result_sets and not walker.errno)) and not forgotten:
         position.has_read(connection.name, now)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from mysqlproxy.protocol.tracking import Change, ChangeKind
 
 # Values that belong to one connection or one statement: with one of these set, the session stays on the manager.
+# (As with sql_auto_is_null, by which ``id IS NULL`` asks for the row that was inserted last.)
 _NOT_CARRIED = frozenset(
     (
         "timestamp",
@@ -132,7 +133,7 @@ class SessionState:
     def set_variable(self, name: str, value: str) -> None:
         if name in _IGNORED:
             return
-        if name in _NOT_CARRIED:
+        if name in _NOT_CARRIED or (name == "sql_auto_is_null" and value.upper() not in ("0", "OFF")):
             self.uncarried = name
         elif len(self.variables) >= MAX_VARIABLES or not _NAME.match(name) or literal(name, value) is None:
             self.uncarried = "a variable that cannot be carried over"

@@ -72,7 +72,9 @@ def _look_at(session: Session, now: float, limits: Limits) -> None:
     if request is None:
         idle = now - session.since
         limit = account.idle_transaction_timeout
-        if idle > limits.idle_timeout and not session.busy:
+        if session.services.draining and lifecycle.may_end(session):
+            lifecycle.shut_down(session)
+        elif idle > limits.idle_timeout and not session.busy:
             _close(session, "idle_timeout", _IDLE)
         elif limit is not None and session.transaction_since and idle > limit and not session.busy:
             _close(session, "idle_transaction_timeout", _IDLE)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from mysqlproxy.demo.daemon import Daemon, cluster_config
 from mysqlproxy.demo.local import LocalCluster, free_port
 from mysqlproxy.demo.server import LocalServer
@@ -87,6 +89,22 @@ def open_scene(folder: Path, schema: Sequence[str]) -> Iterator[Scene]:
             yield scene
         finally:
             daemon.stop()
+
+
+def daemon_restarts(scene: Scene) -> None:
+    """The daemon drains, ends and is started again."""
+    scene.daemon.stop()
+    scene.daemon.start()
+    scene.wait_for_servers()
+
+
+def judged(console: Console, faults: Sequence[str], well: str) -> int:
+    """Print what was wrong, or that all is well; the exit status."""
+    for fault in faults:
+        console.print(f"wrong: {fault}", style="bold red", markup=False)
+    if not faults:
+        console.print(well)
+    return int(bool(faults))
 
 
 def delay(worker: LocalServer, seconds: int) -> None:

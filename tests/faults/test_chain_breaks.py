@@ -260,13 +260,14 @@ def test_without_a_certificate_there_is_no_tls_and_without_tls_no_login(
         pymysql.connect(**options, ssl_verify_cert=False)
 
 
-def test_tls_1_2_is_too_old_between_hops(chain: ChainOfDaemons) -> None:
-    folder = chain.pki / "gatekeeper"
+@pytest.mark.parametrize(("role", "certificate"), [("trusted_host", "gatekeeper"), ("proxy", "trusted-host")])
+def test_tls_1_2_is_too_old_between_hops(chain: ChainOfDaemons, role: str, certificate: str) -> None:
+    folder = chain.pki / certificate
     context = client_context(
         "verify", folder / "ca.pem", folder / "certificate.pem", folder / "certificate.key"
     )
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    wire = Wire(socket.create_connection(("127.0.0.1", chain.trusted_host.port), 10))
+    wire = Wire(socket.create_connection(("127.0.0.1", chain.daemons[role].port), 10))
     capabilities = parse_greeting(wire.read()).capabilities & ~flags.SSL
     wire.write(build_ssl_request(capabilities, 1 << 24, 45))
     with pytest.raises((ssl.SSLError, ConnectionError)):

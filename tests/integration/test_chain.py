@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from pymysql.constants import CLIENT
 
 from mysqlproxy.demo.local import LocalCluster
+from tests.conftest import Factory
 from tests.support.chain import PASSWORDS, ChainOfDaemons, standing_chain
 from tests.support.raw import BASE, RESET_CONNECTION, RawClient, proxied
 from tests.support.sessions import ask, errno, value
@@ -204,6 +205,19 @@ def test_kill_through_the_chain(chain: ChainOfDaemons, connection: Any) -> None:
     with pytest.raises(pymysql.MySQLError) as unknown:
         ask(connection, f"KILL {(1 << 32) - 5}")
     assert errno(unknown.value) == 1094
+
+
+def test_kill_by_a_client_of_another_gatekeeper(
+    chain: ChainOfDaemons, connection: Any, daemons: Factory, free_port: Callable[[], int]
+) -> None:
+    listen = {"mysql": [f"127.0.0.1:{free_port()}"], "http": f"127.0.0.1:{free_port()}"}
+    second = daemons.start({**chain.gatekeeper.config, "listen": listen})
+    with second.connect() as elsewhere:
+        assert elsewhere.thread_id() != connection.thread_id()
+        ask(elsewhere, f"KILL {connection.thread_id()}")
+        with pytest.raises(pymysql.MySQLError):
+            ask(connection, "SELECT 1")
+        assert value(elsewhere, "SELECT 1") == 1
 
 
 def test_state_is_kept_and_a_reset_ends_it(chain: ChainOfDaemons, raw: RawClient) -> None:

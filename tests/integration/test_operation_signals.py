@@ -58,6 +58,24 @@ def test_sigterm_ends_idle_clients_and_lets_a_transaction_finish(cluster: LocalC
     assert cluster.manager.value("SELECT COUNT(*) FROM app.t") == 2
 
 
+def test_who_was_told_that_the_connection_is_good_may_use_it(cluster: LocalCluster, proxy: Proxy) -> None:
+    """Pools send COM_PING before a statement: the statement still comes through, and then the session ends."""
+    cluster.manager.query("CREATE TABLE app.t (v INT)")
+    daemon = proxy(limits={"drain_timeout": 20.0})
+    client, other = daemon.connect(), daemon.connect()
+    client.ping(reconnect=False)
+    other.ping(reconnect=False)
+    daemon.signal(signal.SIGTERM)
+    while daemon.get("/readyz")[0] == http.client.OK:
+        client.ping(reconnect=False)
+    client.ping(reconnect=False)
+    ask(client, "INSERT INTO app.t VALUES (1)")
+    assert ended(client) in (1053, 2013, 2006)
+    eventually(lambda: not daemon.running, 10, "who asks nothing more is closed")
+    assert daemon.status == 0
+    assert cluster.manager.value("SELECT COUNT(*) FROM app.t") == 1
+
+
 def test_a_running_statement_may_finish(proxy: Proxy) -> None:
     daemon = proxy(limits={"drain_timeout": 20.0})
     client = daemon.connect()

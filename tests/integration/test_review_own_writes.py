@@ -22,6 +22,8 @@ SCHEMA = (
     "CREATE TABLE app.other (a INT)",
     "CREATE FUNCTION app.f(x INT) RETURNS INT MODIFIES SQL DATA BEGIN INSERT INTO app.t VALUES (x); RETURN x; END",
     "CREATE PROCEDURE app.p(x INT) BEGIN INSERT INTO app.t VALUES (x); SELECT x; END",
+    "CREATE PROCEDURE app.again(x INT) BEGIN START TRANSACTION; INSERT INTO app.t VALUES (x); COMMIT; "
+    "START TRANSACTION; SIGNAL SQLSTATE '45000'; END",
     "GRANT LOCK TABLES, EXECUTE ON app.* TO app@'%'",
 )
 
@@ -103,6 +105,7 @@ WAYS: dict[str, Callable[[RawClient], None]] = {
         "SELECT app.f(1)", "BEGIN", "INSERT INTO app.t VALUES (2)", "ROLLBACK"
     ),
     "what was written before a reset": before_a_reset,
+    "a procedure that commits, begins anew and fails": run("BEGIN", "CALL app.again(1)", "ROLLBACK"),
 }  # fmt: skip
 
 

@@ -86,6 +86,9 @@ def test_hosts_become_a_chain(operator: Mapping[str, str], tmp_path: Path) -> No
         ]
         for name in ROLES:
             _watched(made, name)
+            secret = (tmp_path / name / "secret").read_text().splitlines()
+            assert secret
+            assert all(file.startswith("600 ") for file in secret), secret
         open_doors = {
             *(("client", "gatekeeper"), ("gatekeeper", "trusted-host"), ("trusted-host", "proxy")),
             *(("proxy", "manager"), ("proxy", "worker1"), ("worker1", "manager")),

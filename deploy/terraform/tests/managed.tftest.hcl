@@ -9,9 +9,9 @@ variables {
   package      = "main.tf" # any file that is there
 }
 
-run "managed_servers" {
+run "rds" {
   variables {
-    managed = true
+    servers = "rds"
   }
 
   assert {

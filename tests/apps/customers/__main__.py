@@ -17,7 +17,7 @@ from mysqlproxy.demo.errors import LocalClusterError
 from tests.apps.customers.api import SCHEMA
 from tests.apps.customers.load import Figures, load
 from tests.apps.customers.service import PROCESSES, THREADS, serving
-from tests.apps.scene import LEVELS, Scene, delay, open_scene
+from tests.apps.scene import LEVELS, Scene, daemon_restarts, delay, judged, open_scene
 
 CLIENTS = 8
 BEHIND_SECONDS = 1
@@ -41,11 +41,7 @@ def main(arguments: list[str]) -> int:
     except LocalClusterError as error:
         console.print(str(error), markup=False)
         return 2
-    for fault in faults:
-        console.print(f"wrong: {fault}", style="bold red", markup=False)
-    if not faults:
-        console.print("Nothing was lost; with strong nothing was stale.")
-    return int(bool(faults))
+    return judged(console, faults, "Nothing was lost; with strong nothing was stale.")
 
 
 def _compare(scene: Scene, console: Console, seconds: float, folder: Path) -> list[str]:
@@ -94,13 +90,6 @@ def worker_dies(scene: Scene) -> None:
     worker.kill()
     scene.daemon.wait_for(lambda: _up(scene, worker.name) == 0, "the daemon sees the worker down")
     worker.start()
-    scene.wait_for_servers()
-
-
-def daemon_restarts(scene: Scene) -> None:
-    """The daemon drains, ends and is started again."""
-    scene.daemon.stop()
-    scene.daemon.start()
     scene.wait_for_servers()
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
-from tests.apps.customers.__main__ import daemon_restarts, manager_freezes, worker_dies
+from tests.apps.customers.__main__ import manager_freezes, worker_dies
 from tests.apps.customers.api import SCHEMA
 from tests.apps.customers.load import Load, load
 from tests.apps.customers.service import serving
-from tests.apps.scene import LEVELS, Scene, delay, sections
+from tests.apps.scene import LEVELS, Scene, daemon_restarts, delay, sections
 from tests.support.waiting import eventually
 
 CLIENTS = 4

@@ -17,7 +17,7 @@ from mysqlproxy.demo.errors import LocalClusterError
 from tests.apps.kvstore.load import Load
 from tests.apps.kvstore.service import lose, restore, serving
 from tests.apps.kvstore.storage import SCHEMA
-from tests.apps.scene import Scene, open_scene
+from tests.apps.scene import Scene, daemon_restarts, judged, open_scene
 
 CLIENTS = 6
 
@@ -58,11 +58,7 @@ def main(arguments: list[str]) -> int:
         console.print(str(error), markup=False)
         return 2
     console.print(table)
-    for fault in faults:
-        console.print(f"wrong: {fault}", style="bold red", markup=False)
-    if not faults:
-        console.print("Nothing was lost and nothing was stale; the restored worker reads.")
-    return int(bool(faults))
+    return judged(console, faults, "Nothing was lost and nothing was stale; the restored worker reads.")
 
 
 def worker_is_lost(scene: Scene, folder: Path) -> None:
@@ -79,16 +75,9 @@ def worker_is_restored(scene: Scene, folder: Path) -> None:
     scene.daemon.wait_for(lambda: taking_reads(scene, worker.name), "the worker is taken in again", 30.0)
 
 
-def daemon_restarts(scene: Scene, folder: Path) -> None:
-    """The daemon drains, ends and is started again."""
-    scene.daemon.stop()
-    scene.daemon.start()
-    scene.wait_for_servers()
-
-
 HAPPENINGS: dict[str, Callable[[Scene, Path], None]] = {
     "nothing happens": lambda scene, folder: None,
-    "the daemon drains and restarts": daemon_restarts,
+    "the daemon drains and restarts": lambda scene, folder: daemon_restarts(scene),
     "worker1 is lost, an empty server there": worker_is_lost,
     "worker1 is restored from worker2": worker_is_restored,
 }

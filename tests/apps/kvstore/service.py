@@ -6,51 +6,21 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mysqlproxy.demo.errors import LocalClusterError
-from mysqlproxy.demo.local import LocalCluster, free_port
+from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.demo.server import LocalServer
+from tests.apps import process
 
-READY_SECONDS = 60.0
-STOP_SECONDS = 15.0
-ROOT = Path(__file__).resolve().parents[3]
-RESTORE = ROOT / "deploy/provision/replica.sh"
+RESTORE = process.ROOT / "deploy/provision/replica.sh"
 
 
-@contextmanager
-def serving(environment: Mapping[str, str], log: Path) -> Iterator[int]:
+def serving(environment: Mapping[str, str], log: Path) -> AbstractContextManager[int]:
     """Run it on a free port of 127.0.0.1, which is what this gives; LocalClusterError when it does not answer."""
-    port = free_port()
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.apps.kvstore.server", f"127.0.0.1:{port}"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, **environment},
-            cwd=ROOT,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + READY_SECONDS
-        while not _answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                text = log.read_text("utf-8", "replace")[-2000:]
-                raise LocalClusterError(f"the store does not answer; its log:\n{text}")
-            time.sleep(0.02)
-        yield port
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    return process.serving("tests.apps.kvstore.server", ["{address}"], environment, log, _ask)
 
 
 def lose(cluster: LocalCluster, worker: LocalServer) -> None:
@@ -83,9 +53,5 @@ def restore(cluster: LocalCluster, donor: LocalServer, worker: LocalServer, fold
         raise LocalClusterError(f"{RESTORE} failed: {done.stderr}")
 
 
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 5).close()
-    except OSError:
-        return False
-    return True
+def _ask(port: int) -> None:
+    socket.create_connection(("127.0.0.1", port), process.READY_SECONDS).close()

@@ -10,19 +10,13 @@ import pytest
 
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
-from tests.apps.kvstore.__main__ import (
-    daemon_restarts,
-    mark,
-    served,
-    worker_is_lost,
-    worker_is_restored,
-)
+from tests.apps.kvstore.__main__ import mark, served, worker_is_lost, worker_is_restored
 from tests.apps.kvstore.client import Client
 from tests.apps.kvstore.load import Load
 from tests.apps.kvstore.protocol import MAX_BYTES, message
 from tests.apps.kvstore.service import serving
 from tests.apps.kvstore.storage import SCHEMA
-from tests.apps.scene import Scene, sections
+from tests.apps.scene import Scene, daemon_restarts, sections
 from tests.support.waiting import eventually
 
 
@@ -99,8 +93,12 @@ def test_what_is_no_request_is_refused(store: int) -> None:
 
 def test_it_survives_and_restores(scene: Scene, store: int, tmp_path: Path) -> None:
     """The daemon restarts, a worker is lost with its data, and restored from the other: all is there."""
+
+    def restarts(scene: Scene, folder: Path) -> None:
+        daemon_restarts(scene)
+
     with Load(store, clients=3) as load:
-        for happens in (daemon_restarts, worker_is_lost, worker_is_restored):
+        for happens in (restarts, worker_is_lost, worker_is_restored):
             happens(scene, tmp_path)
             mark(scene)
             _enough(load, 30)

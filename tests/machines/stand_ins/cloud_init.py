@@ -16,3 +16,7 @@ for file in wanted["write_files"]:
         path.chmod(int(file["permissions"], 8))
 for command in wanted["runcmd"]:
     subprocess.run(command, check=True)
+secret = [
+    path for path in Path("/etc").glob("mysqlproxy*/*") if path.suffix in (".key", ".environment", ".cnf", "")
+]
+Path("/stage/secret").write_text("".join(f"{path.stat().st_mode & 0o777:o} {path.name}\n" for path in secret))

@@ -17,7 +17,7 @@ module "chain" {
   source = "../.."
 
   client_cidrs = var.client_cidrs
-  managed      = true
+  servers      = "rds" # or "aurora"
   package      = "${path.root}/mysqlproxy-bundle.tar.gz"
 }
 

@@ -18,3 +18,10 @@ mock_resource "aws_db_instance" {
     master_user_secret = [{ secret_arn = "arn:master", kms_key_id = "", secret_status = "" }]
   }
 }
+
+mock_resource "aws_rds_cluster" {
+  defaults = {
+    endpoint           = "aurora.example.org"
+    master_user_secret = [{ secret_arn = "arn:master", kms_key_id = "", secret_status = "" }]
+  }
+}
