@@ -48,9 +48,12 @@ def extensions() -> list[Any]:
     try:
         from mypyc.build import mypycify  # noqa: PLC0415 - may be missing
 
-        return mypycify([*LENIENT, *FILES], opt_level="2", debug_level="0")
+        modules = mypycify([*LENIENT, *FILES], opt_level="2", debug_level="0")
     except (Exception, SystemExit) as error:  # mypycify leaves by SystemExit when mypy finds a fault
         return pure(error)
+    for module in modules:
+        module.extra_compile_args.append("-fvisibility=hidden")  # so that calls within the library are direct
+    return modules
 
 
 class BuildOrDoWithout(build_ext):
