@@ -169,7 +169,6 @@ resource "aws_rds_cluster_instance" "server" {
   identifier         = "${var.name}-${count.index + 1}"
   cluster_identifier = aws_rds_cluster.servers[0].id
   engine             = aws_rds_cluster.servers[0].engine
-  engine_version     = aws_rds_cluster.servers[0].engine_version
   instance_class     = var.instance_types.managed
   availability_zone  = local.zones[count.index % 2]
 

@@ -26,6 +26,7 @@ from tests.support.mysql import PASSWORD, MysqlPair
 from tests.support.relay import relay
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.timeout(300)
 PROVISION = DEPLOY / "provision"
 DAEMON = "http://127.0.0.1:9104"
 MANAGED = ("manager", "worker1")
