@@ -50,12 +50,15 @@ class Stay:
         manager_reads: a reason why its reads go to the manager, or None.
         last_server: name of the server that ran its last statement; "" before the first, None when the connection
             it ran on was given up.
+        rows_server: likewise of the last statement with rows, when later ones without any ran elsewhere; "" when
+            that is ``last_server``, too.
     """
 
     server: str = ""
     reads_leave: bool = False
     manager_reads: str | None = None
     last_server: str | None = ""
+    rows_server: str | None = ""
 
 
 # For the path of every statement, as in ``sql.verdict``.
@@ -88,8 +91,8 @@ def route(
     """
     if stay.server and not (stay.reads_leave and _may_leave(verdict, view, stay)):
         return unless_it_writes(verdict, view, _by_name(view, stay.server)), Why.KEPT
-    if verdict.needs is LAST_STATEMENT and stay.last_server in view.by_name:
-        return unless_it_writes(verdict, view, view.by_name[stay.last_server]), Why.LAST_STATEMENT
+    if verdict.needs is LAST_STATEMENT and (last := last_server(verdict, stay)) in view.by_name:
+        return unless_it_writes(verdict, view, view.by_name[last]), Why.LAST_STATEMENT
     if verdict.kind is READ and verdict.needs is ANY:
         if hint is not None:
             strategy, consistency = _hinted_strategy(hint, view, strategy), hint.consistency or consistency
@@ -119,6 +122,13 @@ def route(
     return _manager(view), Why.LAST_INSERT if verdict.needs is LAST_INSERT else Why.WRITE
 
 
+def last_server(verdict: Verdict, stay: Stay) -> str | None:
+    """Where that is what the statement asks for of those before it: FOUND_ROWS() is of the last one with rows."""
+    return (
+        stay.rows_server if stay.rows_server != "" and "found_rows" in verdict.functions else stay.last_server
+    )
+
+
 def _hinted_strategy(hint: Hint, view: ClusterView, strategy: Strategy) -> Strategy:
     """Who asks for a worker that there is does not mean ``direct``."""
     if hint.strategy is not None or strategy is not Strategy.DIRECT:
@@ -145,7 +155,7 @@ def _named(hint: Hint, view: ClusterView, readers: tuple[ServerView, ...]) -> tu
 def _may_leave(verdict: Verdict, view: ClusterView, stay: Stay) -> bool:
     """Whether a statement need not run where the open transaction is."""
     if verdict.needs is LAST_STATEMENT:
-        return stay.last_server in view.by_name
+        return last_server(verdict, stay) in view.by_name
     return verdict.kind is READ and verdict.needs is ANY
 
 

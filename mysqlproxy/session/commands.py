@@ -168,7 +168,10 @@ def _kill(session: Session, request: Request) -> None:
 
 
 def _reset_connection(session: Session, raw: bytes) -> None:
-    lifecycle.forget_state(session, session.login_schema)
+    # The servers keep the default schema. One that only the role let in, the session could not go on with.
+    lifecycle.forget_state(
+        session, session.state.schema if session.state.role is None else session.login_schema
+    )
     if _has_next_hop(session):
         session.busy = True
         session.run(lifecycle.restart(session), "reset")

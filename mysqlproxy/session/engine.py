@@ -299,6 +299,7 @@ class Session(Handler):
             return
         if self.reask:
             self.reask = False
+            connection.old_warnings = True  # the error that nobody was told
             self.services.counters.retried("refused_by_worker")
             view = self.services.view
             request.excluded |= {server.name for server in view.servers if server is not view.manager}

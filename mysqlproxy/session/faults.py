@@ -26,7 +26,7 @@ from mysqlproxy.pool.keep import IRREPLACEABLE, Keep, names
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
-from mysqlproxy.routing.route import only_session_state
+from mysqlproxy.routing.route import last_server, only_session_state
 from mysqlproxy.session import freshness, lifecycle, settle
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql import sequences
@@ -175,7 +175,10 @@ def check_last_statement(session: Session, request: Request) -> None:
     Raises:
         ClientFault: the answer is a count that went with its connection.
     """
-    last = session.stay.last_server
+    stay = session.stay
+    last = last_server(request.verdict, stay)
+    if last != stay.last_server and stay.server and not stay.reads_leave:
+        last = None  # the client would be told the flags of another connection than its transaction's
     manager = session.services.view.manager
     if (
         request.verdict.tables
@@ -192,7 +195,8 @@ def check_last_statement(session: Session, request: Request) -> None:
     if _COUNTS.search(request.raw if request.prepared is None else request.prepared.request):
         raise ClientFault(
             "ROW_COUNT() and FOUND_ROWS() of the last statement are not known any more: another session needed the "
-            "connection; ask for them in a transaction, or in the text of the statement itself"
+            "connection, or a transaction began on another one; ask for them in the transaction of the statement, or "
+            "in its text"
         )
 
 

@@ -110,8 +110,8 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         and (status & STATUS_IN_TRANS or not session.position.wrote)
     ):
         # A plain read that left everything as it was: most statements.
-        if session.stay.last_server != connection.name:
-            _is_last(session, connection)
+        if session.stay.last_server != connection.name or session.stay.rows_server != "":
+            _is_last(session, connection, rows=True)
         session.position.has_read(connection.name, session.since)
         if session.relay.altered:
             session.status = session.relay.told(status) & _STANDING
@@ -153,6 +153,12 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     if tracked and connection.keep & Keep.UNTRACKED:
         why = session.state.uncarried or "; ".join(verdict.reasons)[:MAX_REASON]
         log.info("the session stays on %s: %s", connection.name, why, extra={"session": session.id})
+    if session.stay.last_server != connection.name or session.stay.rows_server != "":
+        # INSERT ... RETURNING and the like leave FOUND_ROWS() as it is.
+        rows = "SELECT" in verdict.digest.upper() or (
+            walker.result_sets and not verdict.digest.upper().startswith(("INSERT", "REPLACE", "DELETE"))
+        )
+        _is_last(session, connection, rows=bool(rows))
     _remember_stay(session, connection)
 
 
@@ -275,8 +281,6 @@ def _learn_prepared(session: Session, connection: ServerConnection, request: Req
 
 def _remember_stay(session: Session, connection: ServerConnection) -> None:
     stay = session.stay
-    if stay.last_server != connection.name:
-        _is_last(session, connection)
     remember_server(session)
     stay.manager_reads = manager_reads(session)
     if not any(held.keep & Keep.TRANSACTION for held in session.held.values()):
@@ -285,13 +289,26 @@ def _remember_stay(session: Session, connection: ServerConnection) -> None:
         session.transaction_since = session.since
 
 
-def _is_last(session: Session, connection: ServerConnection) -> None:
-    """The last statement ran here: what the one before left elsewhere can no longer be asked for."""
-    before = session.held.get(session.stay.last_server or "")
-    session.stay.last_server = connection.name
-    if before is not None and before.keep & OF_LAST_STATEMENT:
+def _is_last(session: Session, connection: ServerConnection, *, rows: bool) -> None:
+    """The last statement ran here: what the one before left elsewhere can no longer be asked for.
+
+    Args:
+        rows: FOUND_ROWS() is of it; else still of the last one with rows.
+    """
+    stay = session.stay
+    before, last = session.held.get(stay.last_server or ""), stay.last_server
+    of_rows = session.held.get(stay.rows_server or "")
+    stay.last_server = connection.name
+    if rows or connection.name == stay.rows_server:
+        stay.rows_server = ""
+    elif stay.rows_server == "" and last not in ("", connection.name):
+        stay.rows_server = last
+    if rows and of_rows is not None and of_rows is not connection:
+        of_rows.keep &= ~Keep.FOUND_ROWS
+        of_rows.offer()
+    if before is not None and before is not connection and before.keep & OF_LAST_STATEMENT:
         before.old_warnings = bool(before.keep & Keep.WARNINGS)
-        before.keep &= ~OF_LAST_STATEMENT
+        before.keep &= ~(Keep.WARNINGS if before.name == stay.rows_server else OF_LAST_STATEMENT)
         before.offer()
 
 
@@ -304,6 +321,8 @@ def forget_connection(session: Session, connection: ServerConnection) -> bool:
         session.state.sequences_lost = True
     if session.stay.last_server == connection.name:
         session.stay.last_server = None
+    if session.stay.rows_server == connection.name:
+        session.stay.rows_server = None
     return True
 
 

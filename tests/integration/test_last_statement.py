@@ -68,6 +68,32 @@ def test_counts_that_nobody_knows_any_more_are_an_error(narrow: Daemon, client: 
     assert client.query("SELECT ROW_COUNT()").value == b"3", "the next one is known again"
 
 
+@pytest.mark.parametrize("between", ["UPDATE app.t SET v = v + 1", "DO 1", "SET @a = 1"])
+def test_found_rows_are_of_the_last_statement_with_rows(client: RawClient, between: str) -> None:
+    client.query("INSERT INTO app.t SELECT 5").check()  # the manager's connection knows another number
+    client.query("SELECT SQL_CALC_FOUND_ROWS v FROM app.t LIMIT 1").check()
+    client.query(between).check()
+    assert client.query("SELECT FOUND_ROWS()").value in (b"3", b"4")  # whether replication was there or not
+    client.query("SELECT SQL_CALC_FOUND_ROWS v FROM app.t WHERE v < 0 LIMIT 1").check()
+    client.query(between).check()
+    client.query("BEGIN").check()
+    error = client.query("SELECT FOUND_ROWS()").err
+    assert error is not None and error.errno == 1105, "no number of the transaction's connection"
+    client.query("SELECT v FROM app.t LIMIT 2").check()
+    assert client.query("SELECT FOUND_ROWS()").value == b"2"
+    client.query("ROLLBACK").check()
+
+
+def test_an_error_that_only_a_worker_told_is_nobodys(client: RawClient) -> None:
+    for _ in range(6):  # on either worker
+        assert client.query("SELECT nothing FROM app.t").err  # the manager's; the worker was asked first
+    client.query("UPDATE app.t SET v = v").check()
+    for _ in range(6):
+        client.query("SELECT 7").check()  # clears nothing where it runs
+        assert client.query("SELECT @@error_count").value == b"0"
+        assert client.query("SHOW ERRORS").rows == []
+
+
 def test_prepared_they_are_an_error_when_they_are_executed(narrow: Daemon, client: RawClient) -> None:
     client.query("UPDATE app.t SET v = v + 1").check()
     assert taken(narrow)
