@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from mysqlproxy.errors import ClientFault, MalformedPacket, ProxyError
+from mysqlproxy.pool.keep import STAY
 from mysqlproxy.protocol import response
 from mysqlproxy.protocol.commands import Command, statement_offset
 from mysqlproxy.protocol.framing import HEADER, MAX_PAYLOAD, frame, payload_of
@@ -168,15 +169,16 @@ def _kill(session: Session, request: Request) -> None:
 
 
 def _reset_connection(session: Session, raw: bytes) -> None:
-    # The servers keep the default schema. One that only the role let in, the session could not go on with.
-    lifecycle.forget_state(
-        session, session.state.schema if session.state.role is None else session.login_schema
-    )
     if _has_next_hop(session):
+        lifecycle.forget_for_reset(session)
         session.busy = True
         session.run(lifecycle.restart(session), "reset")
-        return
-    session.reply_ok()
+    elif held := [one for one in session.held.values() if one.keep & STAY and one.is_quiet()]:
+        session.busy = True
+        session.run(lifecycle.reset(session, held), "reset")
+    else:
+        lifecycle.forget_for_reset(session)
+        session.reply_ok()
 
 
 def _change_user(session: Session, raw: bytes) -> None:

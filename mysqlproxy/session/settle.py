@@ -154,11 +154,10 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         why = session.state.uncarried or "; ".join(verdict.reasons)[:MAX_REASON]
         log.info("the session stays on %s: %s", connection.name, why, extra={"session": session.id})
     if session.stay.last_server != connection.name or session.stay.rows_server != "":
-        # INSERT ... RETURNING and the like leave FOUND_ROWS() as it is.
-        rows = "SELECT" in verdict.digest.upper() or (
-            walker.result_sets and not verdict.digest.upper().startswith(("INSERT", "REPLACE", "DELETE"))
-        )
-        _is_last(session, connection, rows=bool(rows))
+        # INSERT ... RETURNING and the like leave FOUND_ROWS() as it is, INSERT ... SELECT does not.
+        text = verdict.digest.upper()
+        rows = walker.result_sets and not text.startswith(("INSERT", "REPLACE", "DELETE"))
+        _is_last(session, connection, rows=bool(rows or ("SELECT" in text and not walker.errno)))
     _remember_stay(session, connection)
 
 

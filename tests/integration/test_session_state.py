@@ -211,6 +211,15 @@ def test_a_reset_and_a_change_of_user_forget_everything_everywhere(
         assert missing is not None and missing.errno == 1146
 
 
+def test_when_a_reset_is_answered_its_locks_have_ended(cluster: LocalCluster, client: RawClient) -> None:
+    with cluster.manager.connect("root") as root, root.cursor() as cursor:
+        for _ in range(20):
+            assert client.query("SELECT GET_LOCK('mine', 0)").value == b"1"
+            client.command(RESET_CONNECTION).check()
+            cursor.execute("SELECT IS_FREE_LOCK('mine')")
+            assert cursor.fetchone() == (1,)
+
+
 def test_change_user_to_another_account_and_schema(cluster: LocalCluster, proxy: Proxy) -> None:
     cluster.manager.query("CREATE DATABASE other")
     cluster.manager.query("CREATE USER reader@'%' IDENTIFIED BY 'reader'")
