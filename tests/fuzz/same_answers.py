@@ -118,7 +118,7 @@ WRITES = (
 MARIADB_WRITES = (
     "INSERT INTO m VALUES (%d)",
     "INSERT INTO m VALUES (%d), (1)",
-    "INSERT INTO lg (a) VALUES (%d) RETURNING id",
+    "INSERT INTO lg (a) VALUES (%d) RETURNING a",
     "SELECT NEXTVAL(sq)",
     "SELECT LASTVAL(sq)",
     "DELETE FROM lg WHERE a = %d RETURNING a",
