@@ -76,6 +76,8 @@ class TestClosedByTheServersTimeout:
         return daemon
 
     def both(self, daemon: Daemon, servers: list[Any]) -> None:
+        for server in servers:
+            kill_all(server)  # those that wait in the pool would keep the usual timeout
         client, inside = daemon.connect(database="app"), daemon.connect(database="app")
         for connection in (client, inside):
             ask(connection, "SET SESSION wait_timeout = 1")
