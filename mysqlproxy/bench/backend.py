@@ -30,12 +30,14 @@ class Backend:
     """Attributes:
     manager, workers: a login to each, as the account of the benchmark.
     servers, monitor: sections of a configuration.
+    rules: the firewall's files; it is on in every row.
     """
 
     manager: Login
     workers: Sequence[Login]
     servers: Sequence[Mapping[str, Any]]
     monitor: Mapping[str, Any]
+    rules: Sequence[str] = ("builtin:default",)
 
     def config(self, port: int, http_port: int, tls: Mapping[str, str]) -> dict[str, Any]:
         """For a daemon with an account for each strategy, named after the target; on the servers all are one."""
@@ -55,6 +57,7 @@ class Backend:
             "tls": dict(tls),
             "limits": {"drain_timeout": 2.0},
             "monitor": dict(self.monitor),
+            "routing": {"rules": list(self.rules)},
             "servers": [dict(server) for server in self.servers],
             "users": users,
         }
@@ -114,6 +117,7 @@ def of_config(path: Path, user: str, schema: str) -> Backend:
         ],
         servers=[server.model_dump(mode="json", exclude_none=True) for server in config.servers],
         monitor=monitor | {"password": resolve_secret(config.monitor.password)},
+        rules=[str(file) for file in config.routing.rules],
     )
 
 
