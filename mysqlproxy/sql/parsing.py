@@ -10,6 +10,7 @@ into a form that needs no second try, as those ask for nothing.
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import Any
 
 from sqlglot import exp
@@ -44,8 +45,12 @@ class _Budgeted(MySQL):
 _TOKENIZER = Dialect.get_or_raise("mysql")
 
 
+@lru_cache(maxsize=1)
 def parse(text: str, tokens: int) -> exp.Expr | None:
-    """The tree of the one query in ``text``, which has so many tokens; None when it is not understood."""
+    """The tree of the one query in ``text``, which has so many tokens; None when it is not understood.
+
+    It is only read: the firewall asks for the one that the verdict was made from, right behind it.
+    """
     try:
         dialect = _Budgeted()
         dialect.left = _FREE + _PER_TOKEN * tokens
