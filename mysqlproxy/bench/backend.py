@@ -14,7 +14,7 @@ from mysqlproxy.bench.errors import BenchError
 from mysqlproxy.bench.plan import CUSTOMIZED, PROXY, RANDOM
 from mysqlproxy.bench.sysbench import Login
 from mysqlproxy.config.addresses import Address, parse_address
-from mysqlproxy.config.load import load
+from mysqlproxy.config.load import load, shipped_rules
 from mysqlproxy.config.schema import Config, User
 from mysqlproxy.config.secrets import resolve_secret
 from mysqlproxy.demo.daemon import cluster_config
@@ -37,7 +37,7 @@ class Backend:
     workers: Sequence[Login]
     servers: Sequence[Mapping[str, Any]]
     monitor: Mapping[str, Any]
-    rules: Sequence[str] = ("builtin:default",)
+    rules: Sequence[str]
 
     def config(self, port: int, http_port: int, tls: Mapping[str, str]) -> dict[str, Any]:
         """For a daemon with an account for each strategy, named after the target; on the servers all are one."""
@@ -76,6 +76,9 @@ def of_cluster(cluster: LocalCluster) -> Backend:
             for server in cluster_config(cluster, 0, 0)["servers"]
         ],
         monitor={"user": "monitor", "password": cluster.passwords["monitor"]},
+        rules=[
+            str(shipped_rules("default"))
+        ],  # by its path: the copy that is not compiled has no rules beside it
     )
 
 

@@ -147,11 +147,14 @@ def toml(path: Path) -> dict[str, Any]:
 
 
 def _rules_file(rule: Path, base: Path) -> Path:
-    if not str(rule).startswith(_BUILTIN):
-        return base / rule
+    return shipped_rules(str(rule)[len(_BUILTIN) :]) if str(rule).startswith(_BUILTIN) else base / rule
+
+
+def shipped_rules(name: str) -> Path:
+    """The file of rules of this name that comes with the package, as in "default"."""
     package = Path(__file__).parent.parent
     folder = package / "rules"  # where setup.py puts them; in a checkout they lie beside the package
-    return (folder if folder.is_dir() else package.parent / "rules") / f"{str(rule)[len(_BUILTIN) :]}.toml"
+    return (folder if folder.is_dir() else package.parent / "rules") / f"{name}.toml"
 
 
 def _absolute(config: Config, base: Path) -> Config:
