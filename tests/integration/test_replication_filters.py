@@ -55,6 +55,16 @@ def filtering(cluster: LocalCluster) -> Iterator[Callable[[str, str], None]]:
         change(name, "")
 
 
+def noticed(daemon: Daemon, cluster: LocalCluster, name: str) -> None:
+    """Until the monitor has seen the filter on every worker."""
+
+    def seen() -> bool:
+        lines = [line for line in daemon.log().splitlines() if f"has replication filters ({name})" in line]
+        return all(any(worker.name in line for line in lines) for worker in cluster.workers)
+
+    eventually(seen, what="the monitor has seen the filters")
+
+
 def counted(client: RawClient) -> int:
     return int(client.query("SELECT COUNT(*) FROM app.t").value or b"-1")
 
@@ -64,7 +74,7 @@ def test_a_session_reads_what_a_filter_keeps_from_the_workers(
     cluster: LocalCluster, daemon: Daemon, filtering: Callable[[str, str], None], name: str
 ) -> None:
     filtering(name, FILTERS[name])
-    eventually(lambda: f"has replication filters ({name})" in daemon.log(), what="the monitor has seen it")
+    noticed(daemon, cluster, name)
     with proxied(daemon) as client, proxied(daemon, "loose") as loose:
         client.query("USE app").check()  # the default schema decides for what is logged as a statement
         client.query("INSERT INTO app.t VALUES (1)").check()
@@ -79,7 +89,7 @@ def test_without_the_filter_workers_read_again(
     cluster: LocalCluster, daemon: Daemon, filtering: Callable[[str, str], None]
 ) -> None:
     filtering("replicate_ignore_db", "elsewhere")
-    eventually(lambda: "has replication filters" in daemon.log())
+    noticed(daemon, cluster, "replicate_ignore_db")
     with proxied(daemon) as client:
         counted(client)
         assert cluster.manager.served("FROM app.t")
