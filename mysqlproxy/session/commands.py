@@ -170,14 +170,14 @@ def _kill(session: Session, request: Request) -> None:
 
 def _reset_connection(session: Session, raw: bytes) -> None:
     if _has_next_hop(session):
-        lifecycle.forget_for_reset(session)
+        lifecycle.forget_state(session, session.login_schema)
         session.busy = True
         session.run(lifecycle.restart(session), "reset")
     elif held := [one for one in session.held.values() if one.keep & STAY and one.is_quiet()]:
         session.busy = True
         session.run(lifecycle.reset(session, held), "reset")
     else:
-        lifecycle.forget_for_reset(session)
+        lifecycle.forget_state(session, session.login_schema)
         session.reply_ok()
 
 

@@ -342,23 +342,15 @@ def forget_state(session: Session, schema: bytes | None = None) -> None:
     session.context_changed()
 
 
-def forget_for_reset(session: Session) -> None:
-    """COM_RESET_CONNECTION: the servers keep the default schema. One that only the role let in, the session could not
-    go on with."""
-    forget_state(session, session.state.schema if session.state.role is None else session.login_schema)
-
-
 async def reset(session: Session, connections: list[ServerConnection]) -> None:
     """COM_RESET_CONNECTION while something is open: the OK says that transaction and locks have ended."""
     for connection in connections:
-        with contextlib.suppress(
-            ProxyError, TimeoutError
-        ):  # a connection that breaks tells its session itself
+        with contextlib.suppress(ProxyError, TimeoutError):  # one that breaks tells its session itself
             async with asyncio.timeout(session.services.config.limits.connect_timeout):
                 await connection.claim(connection.reset(session.identity))
     if not session.gone:
         session.task = None
-        forget_for_reset(session)
+        forget_state(session, session.login_schema)
         session.reply_ok()
 
 

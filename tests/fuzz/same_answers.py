@@ -199,7 +199,9 @@ def steps(seed: int, count: int, *, clients: int, mariadb: bool) -> Iterator[Ste
             texts = "; ".join((statement(0), *(statement() for _ in range(chance.randint(1, 2)))))
             yield client, "query", texts.replace("FOUND_ROWS()", "ROW_COUNT()")
         else:
-            yield client, kind, statement()
+            text = statement()
+            # Servers keep the default schema at a reset; the daemon goes back to the login's, as a new login would.
+            yield client, kind, "USE {schema}" if kind == "reset" else text
 
 
 def _begin(client: RawClient, mariadb: bool) -> None:
@@ -212,6 +214,7 @@ def answers(client: RawClient, kind: str, text: str, *, mariadb: bool) -> list[A
     """Of one step."""
     if kind == "reset":
         found = [client.command(RESET_CONNECTION)]
+        client.query(text).check()
         _begin(client, mariadb)
         return found
     if kind == "query":

@@ -211,12 +211,12 @@ def test_after_com_change_user_it_finds_nothing_left(place: Place) -> None:
         assert differences(expected, all_there_is(client, place)) == {}
 
 
-def test_the_clients_reset_keeps_the_schema_as_the_servers_do(place: Place) -> None:
+def test_after_the_clients_reset_the_schema_is_that_of_the_login(place: Place) -> None:
     place.ask_server("CREATE TABLE IF NOT EXISTS app.other (a INT)")
     with place.client(schema="app") as client:
         client.query("USE information_schema").check()
         client.command(0x1F).ok  # noqa: B018
-        assert client.query("SELECT DATABASE()").value == b"information_schema"
+        assert client.query("SELECT DATABASE()").value == b"app"
         client.change_user("app", place.password).ok  # noqa: B018
         assert client.query("SELECT DATABASE()").value is None
         client.change_user("app", place.password, "app").ok  # noqa: B018
