@@ -101,9 +101,8 @@ class Position:
         writes = verdict.kind is WRITE
         if self.moves != self._settled:
             self._settled = self.moves
-            self.wrote = (
-                in_transaction and writes
-            )  # in several statements, or beside a table without transactions
+            # In several statements, or beside a table without transactions, more may follow.
+            self.wrote = in_transaction and writes
             if writes and (walker.errno or (verdict.statements > 1 and walker.result_sets)):
                 self.unknown_since = now  # of one statement of several; an ERR and an EOF tell none
             return True
