@@ -7,12 +7,13 @@ for statements that are marked as not cacheable. What is not positively understo
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import NamedTuple
 
 from mysqlproxy.sql import charsets, connections, leading, literals, special, statement, trackers, unscoped
 from mysqlproxy.sql.digest import MAX_TEXT, is_special, normaliser, shown
 from mysqlproxy.sql.finding import Finding, Tokens, simple, stronger, worst
-from mysqlproxy.sql.lexer import digest_lexer, text_lexer
+from mysqlproxy.sql.lexer import MAX_TOKENS, digest_lexer, text_lexer
 from mysqlproxy.sql.patterns import GAP
 from mysqlproxy.sql.unquoted import MAX_UNQUOTED, unquoter
 from mysqlproxy.sql.verdict import Effect, Kill, Kind, Needs, SqlContext, Verdict
@@ -139,6 +140,7 @@ class _Literal(NamedTuple):
 def _from_text(text: bytes, context: SqlContext) -> _Literal:
     tokens = text_lexer(context.ansi_quotes, context.no_backslash_escapes)(text)
     parts: list[Tokens] = statement.split(tokens)
+    cut = len(tokens) >= MAX_TOKENS  # a hostile one: what stands behind may be anything
     kill = literals.kill_of(parts[0]) if len(parts) == 1 else None
     files = [literals.local_file_of(part, text, context.no_backslash_escapes) for part in parts]
     ids = [connections.find(part, text) for part in parts]
@@ -155,7 +157,7 @@ def _from_text(text: bytes, context: SqlContext) -> _Literal:
             *(edit for one in ids for edit in one.aliases),
         ),
         wishes=tuple(wish for one in asked for wish in one.wishes),
-        effects=Effect.UNTRACKED if any(one.blind for one in asked) else Effect.NONE,
+        effects=Effect.UNTRACKED if cut or any(one.blind for one in asked) else Effect.NONE,
     )
 
 
@@ -170,9 +172,8 @@ def _large(text: bytes, context: SqlContext) -> Verdict:
             parts = statement.split(digest_lexer(context.ansi_quotes)(digest))
             findings = [statement.judge(part, context, parse=False) for part in parts]
             for finding in findings:
-                finding.cacheable = False
                 finding.raise_to(Kind.WRITE, "too large to be parsed")
-            return _verdict(findings, shown(digest), text, context)
+            return replace(_verdict(findings, shown(digest), text, context), cacheable=False)
     bare = text
     if readable and len(text) <= MAX_UNQUOTED:
         bare = unquoter(context.ansi_quotes, context.no_backslash_escapes)(text)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
-from mysqlproxy.sql import nodes, parsing, reading
+from mysqlproxy.sql import nodes, reading
 from mysqlproxy.sql.finding import Tokens, word
 from mysqlproxy.sql.lexer import Token, TokenKind
 from mysqlproxy.sql.use import fold
@@ -52,9 +52,8 @@ def tree_of(tokens: Tokens, verb: str) -> exp.Expr | None:
         # To sqlglot a modifier is a table, and REPLACE nothing at all; both touch what an INSERT does.
         lead = _INSERT if verb == "REPLACE" else tokens[start]
         tokens = [*tokens[:start], lead, *tokens[end:]]
-    tree = parsing.parse(reading.render(tokens), len(tokens))
-    expected = _CHANGES.get(verb, nodes.QUERIES)
-    if tree is None or not isinstance(tree, expected):
+    tree = reading.tree_of(tokens)
+    if not isinstance(tree, _CHANGES.get(verb, nodes.QUERIES)):
         return None
     for node in tree.walk():
         if not nodes.allowed(node) and not isinstance(node, _CHANGE_NODES):

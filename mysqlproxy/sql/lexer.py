@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from mysqlproxy.sql.patterns import COMMENT, NUMBER, SPACE, WORD_CLASS, quoted
@@ -54,6 +55,9 @@ class Measure(NamedTuple):
     tokens: int
     depth: int
 
+
+MAX_TOKENS = 16 * 1024
+"""Of one text; what follows them is not read. What is parsed never has more (``sql.digest.MAX_TEXT`` bytes)."""
 
 Lexer = Callable[[bytes], list[Token]]
 
@@ -128,7 +132,7 @@ def _lexer(gap: bytes, string: bytes, number: bytes, ansi_quotes: bool) -> Lexer
     # Group 1 is the gap; the others follow in the order of _KINDS.
     def lex(text: bytes) -> list[Token]:
         tokens: list[Token] = []
-        for match in pattern.finditer(text):
+        for match in islice(pattern.finditer(text), MAX_TOKENS):
             group = match.lastindex or 1
             if group == 1:
                 break  # the end, perhaps behind a comment

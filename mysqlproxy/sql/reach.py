@@ -12,7 +12,7 @@ from dataclasses import replace
 from mysqlproxy.sql import calls, columns, leading, reading
 from mysqlproxy.sql.catalog import SYSTEM, Name, What
 from mysqlproxy.sql.finding import Finding, Tokens, word
-from mysqlproxy.sql.lexer import TokenKind, measure
+from mysqlproxy.sql.lexer import TokenKind
 from mysqlproxy.sql.stored import MAX_DEPTH, MAX_NEW, inside, lex
 from mysqlproxy.sql.use import Table, Use, fold
 from mysqlproxy.sql.verdict import Effect, Kind, SqlContext
@@ -175,11 +175,8 @@ def _parsed(tokens: Tokens, verb: str, context: SqlContext, look: Look) -> Use:
     called = Finding(kind=Kind.READ if verb in _QUERY else Kind.WRITE)
     start = leading.after_target(tokens) if word(tokens, 0) in {"INSERT", "REPLACE"} else 0
     calls.scan(tokens, called, context, start)
-    size = measure(tokens)
-    tree = None
     sequence = _called(tokens) & _SEQUENCE  # its argument is a table
-    if not sequence and size.tokens <= reading.MAX_TOKENS and size.depth <= reading.MAX_DEPTH:
-        tree = columns.tree_of(tokens, verb)
+    tree = None if sequence else columns.tree_of(tokens, verb)
     if tree is None:
         use = replace(loosely(tokens, context, look), may_write=verb in _DML)
     else:

@@ -14,11 +14,14 @@ from sqlglot import exp
 from mysqlproxy.sql import calls, nodes, parsing, schemas
 from mysqlproxy.sql.catalog import SYSTEM, What
 from mysqlproxy.sql.finding import Finding, Tokens, word
+from mysqlproxy.sql.functions import WRITE_KEYWORDS, is_built_in
 from mysqlproxy.sql.lexer import Token, TokenKind, measure
 from mysqlproxy.sql.verdict import Kind, Needs, SqlContext
 from mysqlproxy.sql.words import words
 
 PLAIN = "a plain read"
+TOO_LARGE = "too large to be parsed"
+NOT_UNDERSTOOD = "is not understood"
 
 MAX_TOKENS = 4000
 MAX_DEPTH = 100
@@ -41,12 +44,8 @@ def judge(tokens: Tokens, context: SqlContext, parse: bool) -> Finding:
     calls.scan(tokens, finding, context)
     if finding.kind is Kind.WRITE:
         return finding
-    size = measure(tokens)
-    if any(word(tokens, i) in _NEVER_FIRST for i, t in enumerate(tokens, 1) if t.upper == "("):
-        finding.raise_to(Kind.WRITE, "is not understood")
-        return finding
-    if not parse or size.tokens > MAX_TOKENS or size.depth > MAX_DEPTH:
-        finding.raise_to(Kind.WRITE, "too large to be parsed")
+    if not parse:
+        finding.raise_to(Kind.WRITE, TOO_LARGE)
         return finding
     _look_into(tokens, finding, context)
     if finding.kind is Kind.READ:
@@ -54,17 +53,28 @@ def judge(tokens: Tokens, context: SqlContext, parse: bool) -> Finding:
     return finding
 
 
-def _look_into(tokens: Tokens, finding: Finding, context: SqlContext) -> None:
+def tree_of(tokens: Tokens) -> exp.Expr | str:
+    """What sqlglot makes of the one statement, or why it does not: no other way leads to its parser."""
+    size = measure(tokens)
+    if size.tokens > MAX_TOKENS or size.depth > MAX_DEPTH:
+        return TOO_LARGE
+    if any(word(tokens, i) in _NEVER_FIRST for i, t in enumerate(tokens, 1) if t.upper == "("):
+        return NOT_UNDERSTOOD
     tree = parsing.parse(render(tokens), len(tokens))
+    return NOT_UNDERSTOOD if tree is None else tree
+
+
+def _look_into(tokens: Tokens, finding: Finding, context: SqlContext) -> None:
+    tree = tree_of(tokens)
     if not isinstance(tree, nodes.QUERIES):
-        finding.raise_to(Kind.WRITE, "is not understood")
+        finding.raise_to(Kind.WRITE, tree if isinstance(tree, str) else NOT_UNDERSTOOD)
         return
     for node in tree.walk():
         if not nodes.allowed(node) or _json_table_outside_from(node):
             finding.raise_to(Kind.WRITE, f"has a part that is not understood ({type(node).__name__})")
             return
         if isinstance(node, exp.Select) and not node.expressions:
-            finding.raise_to(Kind.WRITE, "is not understood")
+            finding.raise_to(Kind.WRITE, NOT_UNDERSTOOD)
             return
         if isinstance(node, exp.Table):
             _table(node, finding, context)
@@ -234,10 +244,20 @@ def _piece(tokens: Tokens, index: int, token: Token) -> str:
         join = _join(tokens, index)
         if join is not None:
             return join
-        return f"`{text}`" if text[0].isdigit() or not text.isascii() else text
+        if text[0].isdigit() or not text.isascii() or _is_name(tokens, index):
+            return f"`{text}`"
+        return text
     if kind is TokenKind.QUOTED:
         return "`" + token.text.replace("`", "``") + "`"
     return token.text
+
+
+def _is_name(tokens: Tokens, index: int) -> bool:
+    """Whether what stands before a parenthesis means nothing to MySQL and MariaDB: to sqlglot it may be a type of
+    another database. ``OBJECT (OBJECT (...`` takes it 2**n steps in which it asks for nothing.
+    """
+    upper = tokens[index].upper
+    return word(tokens, index + 1) == "(" and upper not in WRITE_KEYWORDS and not is_built_in(upper)
 
 
 _LITERALS = frozenset({TokenKind.STRING, TokenKind.NUMBER})

@@ -16,7 +16,7 @@ from mysqlproxy.sql import charsets, leading, literals, special, statement
 from mysqlproxy.sql.catalog import Catalog
 from mysqlproxy.sql.digest import MAX_TEXT, is_special, normaliser
 from mysqlproxy.sql.finding import Tokens, word
-from mysqlproxy.sql.lexer import Token, TokenKind, digest_lexer, text_lexer
+from mysqlproxy.sql.lexer import MAX_TOKENS, Token, TokenKind, digest_lexer, text_lexer
 from mysqlproxy.sql.reach import Look, keywords_of, loosely, use_of
 from mysqlproxy.sql.use import Use, fold
 from mysqlproxy.sql.verdict import SqlContext
@@ -75,6 +75,8 @@ def uses_of(text: bytes, context: SqlContext, *, inner: bool = False) -> Uses:
         return unknown("the text is too large to be read")
     if is_special(normalised):
         tokens = text_lexer(context.ansi_quotes, context.no_backslash_escapes)(text)
+        if len(tokens) >= MAX_TOKENS:
+            return unknown("the text is too large to be read")
         tokens = [_parameter(token) if token.text == "?" else token for token in tokens]
     else:
         tokens = digest_lexer(context.ansi_quotes)(normalised)
@@ -146,12 +148,13 @@ class _Text:
         elif any(word(part, 0) in {"PREPARE", "EXECUTE"} for part in parts) and not hidden:
             # Their literals count: with the tokens of the text itself.
             lexed = text_lexer(self.context.ansi_quotes, self.context.no_backslash_escapes)(self.text)
-            raw = statement.split(lexed)
-            if len(raw) == len(parts):
-                parts = [
-                    own if word(own, 0) in {"PREPARE", "EXECUTE"} else part
-                    for own, part in zip(raw, parts, strict=True)
-                ]
+            raw = statement.split(lexed) if len(lexed) < MAX_TOKENS else []
+            if len(raw) != len(parts):
+                return unknown("the text is too large to be read")
+            parts = [
+                own if word(own, 0) in {"PREPARE", "EXECUTE"} else part
+                for own, part in zip(raw, parts, strict=True)
+            ]
         for part in parts[:MAX_STATEMENTS]:
             self._statement(part, alone=len(parts) == 1, hidden=hidden)
         if bad or len(parts) > MAX_STATEMENTS:
