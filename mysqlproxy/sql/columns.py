@@ -53,7 +53,7 @@ def tree_of(tokens: Tokens, verb: str) -> exp.Expr | None:
         lead = _INSERT if verb == "REPLACE" else tokens[start]
         tokens = [*tokens[:start], lead, *tokens[end:]]
     tree = reading.tree_of(tokens)
-    if not isinstance(tree, _CHANGES.get(verb, nodes.QUERIES)):
+    if isinstance(tree, str) or not isinstance(tree, _CHANGES.get(verb, nodes.QUERIES)):
         return None
     for node in tree.walk():
         if not nodes.allowed(node) and not isinstance(node, _CHANGE_NODES):
