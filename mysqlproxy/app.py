@@ -97,6 +97,8 @@ class Daemon:
         self.pools.configure(config)
         classifier = Classifier()
         self.catalog = CatalogReader(config.monitor.interval, classifier.see)
+        if not is_hop(config):
+            classifier.see(self.catalog.catalog)
         self.services = services = Services(
             config=config,
             view=ClusterView(),

@@ -43,7 +43,7 @@ connection = pymysql.connect(
 )
 accounts = {
     "app": ("APP_DB_PASSWORD", "ALL PRIVILEGES ON app.*"),
-    "monitor": ("MONITOR_PASSWORD", "REPLICATION CLIENT, SELECT, SHOW VIEW ON *.*"),
+    "monitor": ("MONITOR_PASSWORD", "REPLICATION CLIENT, SELECT, SHOW VIEW, TRIGGER ON *.*"),
 }
 with connection, connection.cursor() as cursor:
     cursor.execute("CREATE DATABASE IF NOT EXISTS app CHARACTER SET utf8mb4")

@@ -1,4 +1,4 @@
-"""Asks one server for its tables, views and routines, in a few bounded queries. Called by
+"""Asks one server for its tables, views, routines and triggers, in a few bounded queries. Called by
 ``cluster.catalog_reader`` and ``explain``.
 
 Blocking; changes nothing. What the account may not see is missing from the answer, never an error:
@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import pymysql
 
+from mysqlproxy.cluster.grants import sees_triggers
 from mysqlproxy.cluster.pymysql_adapter import LimitedConnection
 from mysqlproxy.sql import catalog
 from mysqlproxy.sql.catalog import MAX_BODY, MAX_NAMES, Catalog, Relation, Routine, What
@@ -29,6 +30,7 @@ _DEPENDENT = (
     "REGEXP '@[@`[:alnum:]_$]|connection_id|user[(]|current_role|version[(]|default[(]|extractvalue|updatexml'"
 )
 _ROUTINES = f"FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA {_OURS}"
+_TRIGGERS = f"FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA {_OURS}"
 
 # Who sees the server's own tables sees everybody's.
 _VISIBLE = (
@@ -40,7 +42,7 @@ _VISIBLE = (
 _COUNTED = (
     "SHOW GLOBAL STATUS WHERE Variable_name LIKE 'Com\\_create\\_%' OR Variable_name LIKE 'Com\\_drop\\_%' "
     "OR Variable_name LIKE 'Com\\_alter\\_%' OR Variable_name LIKE 'Com\\_rename\\_table' "
-    "OR Variable_name LIKE 'Com\\_%install%' OR Variable_name LIKE 'Com\\_%grant%' "
+    "OR Variable_name LIKE 'Com\\_%install%' OR Variable_name LIKE 'Com\\_grant%' "
     "OR Variable_name LIKE 'Com\\_revoke%'"
 )
 
@@ -86,6 +88,10 @@ def checksum(connection: LimitedConnection) -> tuple[object, ...]:
         summed("TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION", _VIEWS),
         summed("TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME", _DEPENDENT),
         summed(f"{routine}, ROUTINE_DEFINITION", _ROUTINES),
+        sees_triggers(connection),
+        summed(
+            "EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, TRIGGER_NAME, SQL_MODE, ACTION_STATEMENT", _TRIGGERS
+        ),
         tuple(sorted(_loadable(connection) or ())),
     )
 
@@ -94,7 +100,7 @@ def read(connection: LimitedConnection, generation: int) -> Catalog:
     """The whole catalog; one that is not available when the account sees only parts of it."""
     [row] = connection.rows(_VISIBLE)
     if not int(row["seen"]):
-        return Catalog(generation=generation)
+        return Catalog(generation=generation, triggers=None)
     views = {
         (schema, name): body
         for schema, name, body in _rows(
@@ -108,6 +114,12 @@ def read(connection: LimitedConnection, generation: int) -> Catalog:
             f"LEFT(ROUTINE_DEFINITION, {MAX_BODY + 1}) {_ROUTINES}",
         )
     )
+    triggers = None
+    if sees_triggers(connection):
+        body = f"LEFT(ACTION_STATEMENT, {MAX_BODY + 1})"
+        triggers = list(
+            _rows(connection, f"SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, SQL_MODE, {body} {_TRIGGERS}")
+        )
     names = f"SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME {_DEPENDENT}"
     dependent = set(_rows(connection, names))
     tables = _rows(connection, f"SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE {_TABLES}")
@@ -122,6 +134,7 @@ def read(connection: LimitedConnection, generation: int) -> Catalog:
         ),
         _routines(routines, "FUNCTION"),
         _routines(routines, "PROCEDURE"),
+        None if triggers is None else _triggers(triggers),
         generation=generation,
         lower_case_table_names=int(row["folding"]),
         loadable=_loadable(connection),
@@ -139,6 +152,11 @@ def _routines(rows: list[tuple[Any, ...]], wanted: str) -> Iterator[tuple[str, s
         if kind == wanted:
             readable = _readable(body) if language == "SQL" else None
             yield schema, name, Routine(readable, _text(sql_mode))
+
+
+def _triggers(rows: list[tuple[Any, ...]]) -> Iterator[tuple[str, str, Routine]]:
+    for schema, table, sql_mode, body in rows:
+        yield schema, table, Routine(_readable(body), _text(sql_mode))
 
 
 def _readable(body: Any) -> str | None:

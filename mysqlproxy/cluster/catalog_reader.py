@@ -19,7 +19,7 @@ from mysqlproxy.cluster.catalog_query import ALLOWANCE, Clock, checksum, clock, 
 from mysqlproxy.cluster.probe import describe
 from mysqlproxy.cluster.pymysql_adapter import LimitedConnection
 from mysqlproxy.config.schema import Server
-from mysqlproxy.sql.catalog import NO_CATALOG, Catalog, doubting
+from mysqlproxy.sql.catalog import UNREAD, Catalog, doubting
 
 DEADLINE: Final = 30.0
 """Seconds for one reading."""
@@ -62,7 +62,7 @@ class CatalogReader:
     """
 
     def __init__(self, interval: float, on_change: Callable[[Catalog], None]) -> None:
-        self.catalog = NO_CATALOG
+        self.catalog = UNREAD
         self.looked = False
         self.interval = interval
         self._on_change = on_change
@@ -117,11 +117,13 @@ class CatalogReader:
         if found is base and len(left) == len(self._doubts):
             return
         self._doubts = left
-        if found.available != base.available:
-            _log.info(
-                "views and stored functions are %s",
-                "known" if found.available else "not known: the monitor's account may not see them",
-            )
+        for seen, before, what in (
+            (found.available, base.available, "views and stored functions"),
+            (found.triggers is not None, base.triggers is not None, "triggers"),
+        ):
+            if seen != before:
+                unseen = "not known: the monitor's account may not see them"
+                _log.info("%s are %s", what, "known" if seen else unseen)
         catalog = found
         for _, names in left if found.available else ():
             catalog = doubting(catalog, names, next(self._generations))

@@ -1,7 +1,7 @@
 """What accounts may do on one server: what the monitor's lacks, and who could write to a worker.
 
-For ``check --connect``. Asks over connections that are given to it and leaves them as they were; grants
-nothing.
+For ``check --connect`` and ``cluster.catalog_query``. Asks over connections that are given to it and leaves them as
+they were; grants nothing.
 
 Privileges: https://mariadb.com/kb/en/grant/ and
 https://dev.mysql.com/doc/refman/9.0/en/privileges-provided.html.
@@ -71,7 +71,7 @@ def _may_ask(connection: Any, statements: Sequence[str]) -> bool:
 
 
 def unseen_definitions(connection: Any) -> list[str]:
-    """What the monitor's account, logged in on ``connection`` (PyMySQL), cannot see of views and functions.
+    """What the monitor's account, logged in on ``connection`` (PyMySQL), cannot see of views, functions and triggers.
 
     Returns at most one sentence, with its effect and the statement that grants it: nothing fails without.
 
@@ -82,19 +82,43 @@ def unseen_definitions(connection: Any) -> list[str]:
     held = _global_privileges(_grants(connection, mariadb))
     if held & {"ALL", "ALL PRIVILEGES"}:
         return []
-    missing = [privilege for privilege in ("SELECT", "SHOW VIEW") if privilege not in held]
+    missing = [privilege for privilege in ("SELECT", "SHOW VIEW", "TRIGGER") if privilege not in held]
     if not missing:
         return []
     [[account]] = _rows(connection, "SELECT CURRENT_USER()")
-    effect = (
-        "views are read at the manager" + (", and stored functions, too" if "SELECT" in missing else "")
-        if len(missing) == 1
-        else "all that reads from tables goes to the manager, as any of them may be a view"
-    )
+    effects = []
+    if {"SELECT", "SHOW VIEW"}.issubset(missing):
+        effects.append("all that reads from tables goes to the manager, as any of them may be a view")
+    elif "SELECT" in missing:
+        effects.append("views are read at the manager, and stored functions, too")
+    elif "SHOW VIEW" in missing:
+        effects.append("views are read at the manager")
+    if "TRIGGER" in missing:
+        effects.append(
+            "who has written stays at the manager, as a trigger may have left something in the session"
+        )
     return [
-        f"the account {account} may not see what views and stored functions do; without it {effect}; "
+        f"the account {account} may not see what views, stored functions and triggers do; without it "
+        f"{', and '.join(effects)}; "
         f"run: GRANT {', '.join(missing)} ON *.* TO {_quoted(str(account))};"
     ]
+
+
+def sees_triggers(connection: Any) -> bool:
+    """Whether the account logged in on ``connection`` (PyMySQL) sees every trigger, by the roles that are active.
+
+    Raises:
+        pymysql.MySQLError: the server could not be asked.
+    """
+    mariadb, _ = _kind(connection)
+    asked = "SHOW GRANTS"
+    if not mariadb:
+        [[roles]] = _rows(connection, "SELECT CURRENT_ROLE()")
+        asked += "" if roles == "NONE" else f" FOR CURRENT_USER() USING {roles}"
+    lines = [str(row[0]) for row in _rows(connection, asked)]
+    if any(line.upper().startswith("REVOKE") for line in lines):
+        return False  # MySQL's partial revokes: not in every schema
+    return bool(_global_privileges(lines) & {"TRIGGER", "ALL", "ALL PRIVILEGES"})
 
 
 def can_write_past_read_only(connection: Any) -> str | None:

@@ -35,9 +35,9 @@ BYTES_LEFT = 1024 * 1024  # with less than that the disk is full
 
 ACCOUNTS = {
     "root": ("localhost", "ALL PRIVILEGES ON *.*", " WITH GRANT OPTION"),
-    # SHOW SLAVE STATUS and SHOW MASTER STATUS show roles, lag and positions; SELECT and SHOW VIEW together the
-    # bodies of views and stored functions.
-    "monitor": ("127.0.0.1", "SLAVE MONITOR, BINLOG MONITOR, SELECT, SHOW VIEW ON *.*", ""),
+    # SHOW SLAVE STATUS and SHOW MASTER STATUS show roles, lag and positions; the others the bodies of views, stored
+    # functions and triggers.
+    "monitor": ("127.0.0.1", "SLAVE MONITOR, BINLOG MONITOR, SELECT, SHOW VIEW, TRIGGER ON *.*", ""),
     "replication": ("127.0.0.1", "REPLICATION SLAVE ON *.*", ""),
     "app": ("%", "ALL PRIVILEGES ON `app`.*", ""),
 }

@@ -1,20 +1,22 @@
-"""The body of a stored function or procedure, taken apart into what it runs. Called by ``sql.stored``.
+"""The body of a stored function, a procedure or a trigger, taken apart into what it runs. Called by ``sql.stored``.
 
 Understood are RETURN, and BEGIN ... END with DECLARE of variables, SET of those, IF, WHILE, RETURN and
 SELECT ... INTO variables. The server has accepted the body, so its grammar is right; here it counts that
 nothing else is in it. It never judges a query: each expression comes back as ``SELECT expression``. In a procedure
-some other statements may stand, which come back as they are, and result sets.
+or trigger some other statements may stand, which come back as they are, and result sets.
 """
 
 from __future__ import annotations
 
+from mysqlproxy.sql.digest import MAX_TEXT
 from mysqlproxy.sql.finding import Tokens, word
-from mysqlproxy.sql.lexer import Token, TokenKind
+from mysqlproxy.sql.lexer import Token, TokenKind, text_lexer
 
 MAX_DEPTH = 32
 """Blocks inside of one another."""
 
 _SELECT = Token(TokenKind.WORD, "SELECT", "SELECT", 0, 0, True)
+_END = (Token(TokenKind.OPERATOR, ";", ";", 0, 0, False), Token(TokenKind.WORD, "END", "END", 0, 0, True))
 _NAMES = frozenset({TokenKind.WORD, TokenKind.QUOTED})
 # In a procedure; whoever judges them knows what they leave behind.
 _STATEMENTS = frozenset(
@@ -37,8 +39,22 @@ def queries(tokens: Tokens) -> list[Tokens] | None:
 
 
 def statements(tokens: Tokens) -> list[Tokens] | None:
-    """The queries, as above, and other statements that a procedure may run; None when it is not understood."""
+    """The queries, as above, and other statements that a procedure or trigger may run; None when it is not
+    understood.
+    """
     return _read(_Reader(tokens, procedure=True))
+
+
+def lex(text: str, sql_mode: str) -> Tokens | None:
+    """The tokens of a body; None when it is too large or holds what is no plain token."""
+    modes = sql_mode.upper().split(",")
+    raw = text.encode("utf-8", "replace")
+    if len(raw) > MAX_TEXT:
+        return None
+    tokens = text_lexer("ANSI_QUOTES" in modes, "NO_BACKSLASH_ESCAPES" in modes)(raw)
+    if any(token.kind in {TokenKind.SPECIAL, TokenKind.BAD} for token in tokens):
+        return None
+    return tokens
 
 
 def _read(reader: _Reader) -> list[Tokens] | None:
@@ -48,11 +64,13 @@ def _read(reader: _Reader) -> list[Tokens] | None:
             reader.at = 1
             reader.expression(tokens[1:])
         elif reader.procedure and word(tokens, 0) != "BEGIN":
-            reader.simple(tokens)
+            reader.tokens = [*tokens, *_END]
+            reader.statements({"END"}, 0)
+            reader.expect("END")
         else:
             reader.block(0)
-            if reader.at != len(tokens):
-                return None
+        if word(tokens, 0) != "RETURN" and reader.at != len(reader.tokens):
+            return None
     except _NotUnderstoodError:
         return None
     return reader.found
@@ -125,9 +143,13 @@ class _Reader:
                 if self.procedure and word(assignment, 0) == "@":
                     self.found.append([statement[0], *assignment])
                     continue
+                row = self.procedure and word(assignment, 0) == "NEW" and word(assignment, 1) == "."
+                if row:  # a trigger's
+                    assignment = assignment[2:]
                 if len(assignment) < 3 or word(assignment, 1) not in {"=", ":="}:
                     raise _NotUnderstoodError
-                self.variable(assignment[0])
+                if not row:
+                    self.variable(assignment[0])
                 self.expression(assignment[2:])
         elif lead == "SELECT":
             self.select_into(statement)

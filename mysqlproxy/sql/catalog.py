@@ -1,4 +1,4 @@
-"""What names mean on the servers: tables, views with their bodies, stored functions with theirs.
+"""What names mean on the servers: tables with their triggers, views with their bodies, stored functions with theirs.
 
 Made by ``cluster.catalog_reader``, asked by ``sql.reading``, ``sql.calls`` and ``sql.stored`` through
 ``SqlContext.catalog``. A value: it never changes, but for the judgements that ``sql.stored`` remembers in it.
@@ -44,10 +44,10 @@ class Relation(NamedTuple):
 
 
 class Routine(NamedTuple):
-    """A stored function or procedure.
+    """A stored function or procedure, or a trigger.
 
     Attributes:
-        body: from RETURN or BEGIN on; None when it may not be read.
+        body: what it runs; None when it may not be read.
         sql_mode: what it was defined under, and is executed under.
         doubtful: it may have been defined anew.
     """
@@ -77,9 +77,12 @@ class Catalog:
         available: False when the monitor may not read it, or has not yet: then nothing is said of any name.
         lower_case_table_names: of the server it was read from.
         relations, functions, procedures: by folded schema and name.
+        triggers: those of each table, by folded schema and name. None when they may not be read: then any write may
+            fire any.
         loadable: names of loadable functions, lower case; they come before stored ones. None when they may
             not be read.
         doubtful: names, lower case, that were in a definition that passed since it was read.
+        fired_anew: of these, those that a definition named which may have made or moved a trigger.
         all_doubtful: anything may have been defined since.
         base: the catalog that this one is, but for the doubts; None for itself.
         judgements: what ``sql.stored`` found out about bodies, so that each is read once.
@@ -91,8 +94,10 @@ class Catalog:
     relations: dict[Name, Relation] = field(default_factory=dict)
     functions: dict[Name, Routine] = field(default_factory=dict)
     procedures: dict[Name, Routine] = field(default_factory=dict)
+    triggers: dict[Name, tuple[Routine, ...]] | None = field(default_factory=dict)
     loadable: frozenset[str] | None = frozenset()
     doubtful: frozenset[str] = frozenset()
+    fired_anew: frozenset[str] = frozenset()
     all_doubtful: bool = False
     base: Catalog | None = None
     judgements: dict[Any, Any] = field(default_factory=dict)
@@ -127,17 +132,29 @@ class Catalog:
             return None
         return self.procedures.get((self._schema(schema), name.lower()))
 
+    def triggers_of(self, schema: str, name: str) -> tuple[Routine, ...] | None:
+        """The triggers of the table ``schema.name``, whatever they wait for; None when they are not known."""
+        if self.triggers is None or name.lower() in self.fired_anew:
+            return None
+        return self.triggers.get(
+            (self._schema(schema), name.lower() if self.lower_case_table_names else name), ()
+        )
+
     def _schema(self, schema: str) -> str:
         return schema.lower() if self.lower_case_table_names else schema
 
 
 NO_CATALOG: Final = Catalog()
 
+UNREAD: Final = Catalog(triggers=None)
+"""Of servers that have not been asked."""
+
 
 def make(
     relations: Iterable[tuple[str, str, Relation]],
     functions: Iterable[tuple[str, str, Routine]] = (),
     procedures: Iterable[tuple[str, str, Routine]] = (),
+    triggers: Iterable[tuple[str, str, Routine]] | None = (),
     *,
     generation: int = 1,
     lower_case_table_names: int = 0,
@@ -161,6 +178,11 @@ def make(
         for key in twice:
             del found[key]
         held.append(found)
+    fired: dict[Name, tuple[Routine, ...]] = {}
+    for schema, table_, trigger in triggers or ():
+        left -= 1
+        key = (schema.lower() if fold else schema, table_.lower() if fold else table_)
+        fired[key] = (*fired.get(key, ()), trigger)
     return Catalog(
         generation=generation,
         available=True,
@@ -168,6 +190,7 @@ def make(
         relations=held[0],
         functions=held[1],
         procedures=held[2],
+        triggers=None if triggers is None or left <= 0 else fired,
         loadable=None if loadable is None else frozenset(name.lower() for name in loadable),
     )
 
@@ -187,12 +210,17 @@ def doubting(catalog: Catalog, names: frozenset[str] | None, generation: int) ->
         relations=catalog.relations,
         functions=catalog.functions,
         procedures=catalog.procedures,
+        triggers=catalog.triggers,
         loadable=catalog.loadable,
         doubtful=doubtful,
+        fired_anew=catalog.fired_anew | names if names and names & _MOVES_TRIGGERS else catalog.fired_anew,
         base=catalog.base or catalog,
         all_doubtful=catalog.all_doubtful or names is None or len(doubtful) > MAX_DOUBTS,
     )
 
+
+# Words of CREATE TRIGGER, and of RENAME TABLE and ALTER TABLE ... RENAME, which take a table's triggers along.
+_MOVES_TRIGGERS = frozenset({"trigger", "rename"})
 
 _NAMES = re.compile(r"`((?:[^`]|``)*+)`|\"((?:[^\"]|\"\")*+)\"|([\w$]++)")
 

@@ -10,7 +10,17 @@ import re
 from dataclasses import replace
 from typing import NamedTuple
 
-from mysqlproxy.sql import charsets, connections, leading, literals, special, statement, trackers, unscoped
+from mysqlproxy.sql import (
+    charsets,
+    connections,
+    leading,
+    literals,
+    special,
+    statement,
+    stored,
+    trackers,
+    unscoped,
+)
 from mysqlproxy.sql.digest import MAX_TEXT, is_special, normaliser, shown
 from mysqlproxy.sql.finding import Finding, Tokens, simple, stronger, worst
 from mysqlproxy.sql.lexer import MAX_TOKENS, digest_lexer, text_lexer
@@ -39,7 +49,7 @@ def classify(text: bytes, context: SqlContext) -> Verdict:
     if not why and not charsets.names_readable(digest, context.charset):
         why = "has names in a character set that is not understood"
     if why:
-        finding = simple(Kind.WRITE, f"the text {why}", _effects_unread(text))
+        finding = simple(Kind.WRITE, f"the text {why}", _effects_unread(text, context))
         finding.cacheable = False
         return _verdict([finding], "")
     return classify_digest(digest, text, context)
@@ -177,17 +187,19 @@ def _large(text: bytes, context: SqlContext) -> Verdict:
     bare = text
     if readable and len(text) <= MAX_UNQUOTED:
         bare = unquoter(context.ansi_quotes, context.no_backslash_escapes)(text)
-    finding = simple(Kind.WRITE, "too large to be parsed", _effects_unread(bare))
+    finding = simple(Kind.WRITE, "too large to be parsed", _effects_unread(bare, context))
     finding.cacheable = False
     lead = _FIRST_WORD.match(text, 0, 4096)
     return _verdict([finding], lead[1].decode("ascii").upper() + " ..." if lead else "...")
 
 
-def _effects_unread(text: bytes) -> int:
+def _effects_unread(text: bytes, context: SqlContext) -> int:
     """Effects by the first word of a text that is not lexed. With anything suspicious in it: all."""
     lead = _FIRST_WORD.match(text, 0, 4096)
     verb = lead[1].upper() if lead else b""
     folded = text.upper()
     if verb in _MAY_SET_ID | _LEAVES_NOTHING and not any(mark in folded for mark in _SUSPICIOUS):
+        if verb != b"SELECT" and stored.some_trigger_leaves_state(context):
+            return Effect.UNTRACKED | Effect.INSERT
         return Effect.INSERT if verb in _MAY_SET_ID else Effect.NONE
     return Effect.UNTRACKED | Effect.DDL | Effect.INSERT

@@ -22,6 +22,7 @@ _CHANGES_NO_NAME = re.compile(
     re.IGNORECASE,
 )
 _NAME = r"(?:`((?:[^`]|``)+)`|([\w$]+))"
+_TRIGGER = re.compile(r"(?:CREATE|DROP)\b.{0,400}?\bTRIGGER\b", re.IGNORECASE)
 _CALL = re.compile(rf"CALL {_NAME}(?: ?\. ?{_NAME})? ?(?:\(|\Z)", re.IGNORECASE)
 _EXECUTE = re.compile(r"EXECUTE\b", re.IGNORECASE)
 
@@ -39,6 +40,8 @@ def names_defined(
         return NOTHING
     digest = verdict.digest
     if verdict.statements == 1:
+        if _TRIGGER.match(digest):
+            return names_in(digest)  # its table is named in front of its body, which is not run
         if _CHANGES_NO_NAME.match(digest) or (result_set and _EXECUTE.match(digest)):
             return NOTHING
         called = _CALL.match(digest)

@@ -29,7 +29,7 @@ class Finding:
         reasons: why; what raised the kind stands first.
         views, stored: schema and name of the views it reads and of the stored functions it calls, as far as the
             catalog knows their bodies; ``sql.stored`` judges and removes them.
-        procedures: those it calls, likewise.
+        procedures, fired: those it calls, and the tables whose triggers it may fire, likewise.
         others: as in ``Verdict``.
     """
 
@@ -43,6 +43,7 @@ class Finding:
     views: set[Name] = field(default_factory=set)
     stored: set[Name] = field(default_factory=set)
     procedures: set[Name] = field(default_factory=set)
+    fired: set[Name] = field(default_factory=set)
 
     def raise_to(self, kind: Kind, reason: str) -> None:
         """At least ``kind``; ``reason`` goes first when it is what decides."""

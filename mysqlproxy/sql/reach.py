@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mysqlproxy.sql import calls, columns, leading, reading
+from mysqlproxy.sql.body import lex
 from mysqlproxy.sql.catalog import SYSTEM, Name, What
 from mysqlproxy.sql.finding import Finding, Tokens, word
 from mysqlproxy.sql.lexer import TokenKind
-from mysqlproxy.sql.stored import MAX_DEPTH, MAX_NEW, inside, lex
+from mysqlproxy.sql.stored import MAX_DEPTH, MAX_NEW, inside
 from mysqlproxy.sql.use import Table, Use, fold
 from mysqlproxy.sql.verdict import Effect, Kind, SqlContext
 from mysqlproxy.sql.words import words

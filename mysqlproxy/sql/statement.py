@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mysqlproxy.sql import calls, leading, reading, show, stored
+from mysqlproxy.sql import calls, leading, reading, show, stored, triggers
 from mysqlproxy.sql.finding import Finding, Tokens, simple, word
 from mysqlproxy.sql.lexer import TokenKind
 from mysqlproxy.sql.verdict import Effect, Kind, Needs, SqlContext
@@ -35,6 +35,7 @@ def judge(tokens: Tokens, context: SqlContext, parse: bool = True, inner: bool =
         finding = leading.judge(tokens, context)
         if calls.is_exactly_call(tokens, "RELEASE_ALL_LOCKS"):
             finding.effects |= Effect.UNLOCK_NAMES
+    triggers.find(tokens, finding, context)
     stored.resolve(finding, context)
     if context.oracle:
         # Packages, seq.nextval, blocks without BEGIN NOT ATOMIC: another language.

@@ -1,5 +1,5 @@
-"""Views, stored functions and procedures: what a statement that uses one does. Called by ``sql.statement`` and
-``sql.definition``.
+"""Views, stored functions, procedures and triggers: what a statement that uses one does. Called by
+``sql.statement``, ``sql.classify`` and ``sql.definition``.
 
 Declarations lie (READS SQL DATA may INSERT, NO SQL may lock), so the body decides, and the bodies of what it
 uses in turn. A body that is not positively understood may do anything. Each is read once per catalog.
@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-from mysqlproxy.sql import body, leading, reading
-from mysqlproxy.sql.catalog import Catalog, Name, What
-from mysqlproxy.sql.digest import MAX_TEXT
-from mysqlproxy.sql.finding import Finding, Tokens, word
-from mysqlproxy.sql.lexer import TokenKind, text_lexer
+from mysqlproxy.sql import body, leading, reading, triggers
+from mysqlproxy.sql.body import lex
+from mysqlproxy.sql.catalog import Catalog, Name, Routine, What
+from mysqlproxy.sql.finding import Finding, word
+from mysqlproxy.sql.lexer import TokenKind
 from mysqlproxy.sql.verdict import Effect, Kind, Needs, SqlContext
 
 MAX_DEPTH: Final = 32
@@ -35,13 +35,26 @@ class Judgement:
     why: str = ""
 
 
+_LEFT_BY_TRIGGERS: Final = (
+    Effect.UNTRACKED | Effect.USER_VARIABLES | Effect.TEMPORARY_TABLE | Effect.NAMED_LOCK | Effect.SEQUENCE
+)
+
 _DOUBTFUL = Judgement(Kind.WRITE, why="may have been defined anew")
 
 
 def resolve(finding: Finding, context: SqlContext) -> None:
-    """Raise ``finding`` by the views and functions that were found in it."""
-    if finding.views or finding.stored or finding.procedures:
+    """Raise ``finding`` by the views, routines and triggers that were found in it."""
+    if finding.views or finding.stored or finding.procedures or finding.fired:
         _resolve(finding, context, _Look(context))
+
+
+def some_trigger_leaves_state(context: SqlContext) -> bool:
+    """Whether there is a table that a write to may leave something behind in the session by its triggers."""
+    known = context.catalog.triggers
+    if known is None or context.catalog.fired_anew:
+        return True
+    look = _Look(context)
+    return any(look.judge(_Kind.TRIGGER, name, context).effects for name in known)
 
 
 def names_defined_in(catalog: Catalog, schema: str, name: str) -> frozenset[str] | None:
@@ -67,6 +80,7 @@ class _Kind(Enum):
     VIEW = "view"
     FUNCTION = "function"
     PROCEDURE = "procedure"
+    TRIGGER = "trigger"  # all of one table
 
 
 class _Look:
@@ -85,7 +99,7 @@ class _Look:
         fold = bool(catalog.lower_case_table_names)
         folded = (
             name[0].lower() if fold else name[0],
-            name[1].lower() if fold or kind is not _Kind.VIEW else name[1],
+            name[1].lower() if fold or kind in {_Kind.FUNCTION, _Kind.PROCEDURE} else name[1],
         )
         key = (kind, folded, self.server)
         known: Judgement | None = catalog.judgements.get(key)
@@ -98,7 +112,12 @@ class _Look:
             return _anything("uses more views and routines than are looked into at once")
         self.left -= 1
         self.under_way.add(key)
-        judgement = self._view(name, context) if kind is _Kind.VIEW else self._routine(kind, name, context)
+        if kind is _Kind.VIEW:
+            judgement = self._view(name, context)
+        elif kind is _Kind.TRIGGER:
+            judgement = self._triggers(name, context)
+        else:
+            judgement = self._routine(kind, name, context)
         self.under_way.discard(key)
         if not self.cut_short:
             catalog.judgements[key] = judgement
@@ -126,25 +145,41 @@ class _Look:
             return _anything("may have been defined anew") if procedure else _DOUBTFUL
         if found.body is None:
             return _anything("has a body that may not be read")
-        tokens = lex(found.body, found.sql_mode)
-        take_apart = body.statements if procedure else body.queries
+        whole = self._body(found, name[0], context, can_write=procedure)
+        return _anything("is not understood") if whole is None else _outcome(whole)
+
+    def _triggers(self, name: Name, context: SqlContext) -> Judgement:
+        """What is left in the session; all that they do else is the statement's own."""
+        effects = Effect.NONE
+        for trigger in self.catalog.triggers_of(*name) or ():
+            whole = self._body(trigger, name[0], context, can_write=True)
+            if whole is None:
+                return _anything("is not understood")
+            effects |= whole.effects & _LEFT_BY_TRIGGERS
+        why = "leaves something behind in the session" if effects else ""
+        return Judgement(Kind.WRITE, effects=effects, why=why)
+
+    def _body(self, found: Routine, schema: str, context: SqlContext, *, can_write: bool) -> Finding | None:
+        tokens = None if found.body is None else lex(found.body, found.sql_mode)
+        take_apart = body.statements if can_write else body.queries
         statements = None if tokens is None or "ORACLE" in found.sql_mode else take_apart(tokens)
         if statements is None:
-            return _anything("is not understood")
-        inner = inside(context, name[0], found.sql_mode)
+            return None
+        inner = inside(context, schema, found.sql_mode)
         whole = Finding()
         for statement in statements:
             if word(statement, 0) in reading.LEADS:
                 finding = reading.judge(statement, inner, parse=True)
             else:
                 finding = leading.judge(statement, inner)
+            triggers.find(statement, finding, inner)
             _resolve(finding, inner, self)
             if finding.kind is not Kind.READ:
                 whole.require(finding.needs, finding.reasons[0])
                 whole.raise_to(finding.kind, finding.reasons[0])
             whole.effects |= finding.effects
             whole.cacheable = whole.cacheable and finding.cacheable
-        return _outcome(whole)
+        return whole
 
 
 def _resolve(finding: Finding, context: SqlContext, look: _Look) -> None:
@@ -164,9 +199,14 @@ def _resolve(finding: Finding, context: SqlContext, look: _Look) -> None:
         finding.effects |= judgement.effects
         if judgement.effects & Effect.UNTRACKED:
             finding.reasons.append(f"calls {'.'.join(name)}, which {judgement.why}")
+    for name in sorted(finding.fired):
+        judgement = look.judge(_Kind.TRIGGER, name, context)
+        if judgement.effects:
+            finding.effects |= judgement.effects
+            finding.reasons.append(f"may fire a trigger of {'.'.join(name)}, which {judgement.why}")
     if look.cut_short:
         finding.cacheable = False
-    finding.views, finding.stored, finding.procedures = set(), set(), set()
+    finding.views, finding.stored, finding.procedures, finding.fired = set(), set(), set(), set()
     if finding.kind is not Kind.READ and reading.PLAIN in finding.reasons:
         finding.reasons.remove(reading.PLAIN)
 
@@ -195,15 +235,3 @@ def inside(context: SqlContext, schema: str, sql_mode: str) -> SqlContext:
         ignore_space="IGNORE_SPACE" in modes,
         oracle=False,
     )
-
-
-def lex(text: str, sql_mode: str) -> Tokens | None:
-    """The tokens of a body; None when it is too large or holds what is no plain token."""
-    modes = sql_mode.upper().split(",")
-    raw = text.encode("utf-8", "replace")
-    if len(raw) > MAX_TEXT:
-        return None
-    tokens = text_lexer("ANSI_QUOTES" in modes, "NO_BACKSLASH_ESCAPES" in modes)(raw)
-    if any(token.kind in {TokenKind.SPECIAL, TokenKind.BAD} for token in tokens):
-        return None
-    return tokens

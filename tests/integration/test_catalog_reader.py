@@ -82,11 +82,13 @@ def server(request: pytest.FixtureRequest) -> Any:
         ("SHOW VIEW", True, False, False),
         ("SELECT", True, False, True),
         ("SELECT, SHOW VIEW", True, True, True),
+        ("SELECT, SHOW VIEW, TRIGGER", True, True, True),
     ],
 )
 async def test_what_is_seen_with_which_rights(
     server: Any, rights: str, available: bool, view: bool, function: bool
 ) -> None:
+    server.query("CREATE TRIGGER app.tr BEFORE INSERT ON app.t FOR EACH ROW SET NEW.a = NEW.a + 1")
     server.query(f"GRANT {rights} ON *.* TO m@'127.0.0.1'")
     async with reading(server, server.is_mariadb, "p") as read:
         catalog = await read.until(lambda catalog: catalog.generation)
@@ -97,6 +99,11 @@ async def test_what_is_seen_with_which_rights(
         assert relation.what is What.VIEW
         assert (relation.body is not None) is view
     assert (catalog.function("app", "f", qualified=False) is not None) is function
+    triggers = catalog.triggers_of("app", "t")
+    assert (triggers is not None) is ("TRIGGER" in rights)
+    if triggers is not None:
+        assert [trigger.body for trigger in triggers] == ["SET NEW.a = NEW.a + 1"]
+        assert catalog.triggers_of("app", "v") == ()
 
 
 async def test_a_definition_is_noticed_and_a_write_is_none(server: Any) -> None:

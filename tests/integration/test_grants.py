@@ -51,9 +51,11 @@ def test_what_is_missing_comes_with_the_statement_that_grants_it(
 @pytest.mark.parametrize(
     ("granted", "wanted", "effect"),
     [
-        ("USAGE", "SELECT, SHOW VIEW", "all that reads from tables goes to the manager"),
-        ("SELECT", "SHOW VIEW", "views are read at the manager; "),
-        ("SHOW VIEW", "SELECT", "views are read at the manager, and stored functions, too"),
+        ("TRIGGER", "SELECT, SHOW VIEW", "all that reads from tables goes to the manager"),
+        ("SELECT, TRIGGER", "SHOW VIEW", "views are read at the manager; "),
+        ("SHOW VIEW, TRIGGER", "SELECT", "views are read at the manager, and stored functions, too; "),
+        ("SELECT, SHOW VIEW", "TRIGGER", "who has written stays at the manager"),
+        ("SELECT", "SHOW VIEW, TRIGGER", "views are read at the manager, and who has written stays"),
     ],
 )
 def test_what_the_monitor_cannot_see_comes_with_its_effect(

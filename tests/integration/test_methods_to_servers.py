@@ -37,7 +37,7 @@ def ed25519_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalC
             cluster.manager.query(
                 f"CREATE USER {name}@'%' IDENTIFIED VIA ed25519 USING PASSWORD('sign here')"
             )
-        cluster.manager.query("GRANT REPLICA MONITOR, SELECT, SHOW VIEW ON *.* TO watcher@'%'")
+        cluster.manager.query("GRANT REPLICA MONITOR, SELECT, SHOW VIEW, TRIGGER ON *.* TO watcher@'%'")
         yield cluster
 
 

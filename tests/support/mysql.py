@@ -30,7 +30,7 @@ _ACCOUNTS = (
     f"CREATE USER app@'%' IDENTIFIED BY '{PASSWORD}'",
     "GRANT ALL ON app.* TO app@'%'",
     f"CREATE USER monitor@'%' IDENTIFIED BY '{PASSWORD}'",
-    "GRANT REPLICATION CLIENT, SELECT, SHOW VIEW ON *.* TO monitor@'%'",
+    "GRANT REPLICATION CLIENT, SELECT, SHOW VIEW, TRIGGER ON *.* TO monitor@'%'",
     f"CREATE USER replication@'%' IDENTIFIED BY '{PASSWORD}'",
     "GRANT REPLICATION SLAVE ON *.* TO replication@'%'",
     "CREATE DATABASE app",
