@@ -1,4 +1,4 @@
-"""Views and stored functions on real servers: who runs them is decided by their bodies, whatever they declare.
+"""Views, stored functions and triggers on real servers: what they do is told by their bodies, whatever they declare.
 
 The servers' general logs say who was asked.
 """
@@ -32,6 +32,13 @@ DEFINITIONS = (
     "CREATE VIEW above AS SELECT looks(id) AS r FROM plain",
     "CREATE VIEW dishonest AS SELECT inner_lies(id) AS r FROM plain",
     "CREATE VIEW above_dishonest AS SELECT r FROM dishonest",
+    "CREATE TABLE written (a INT)",
+    "CREATE TRIGGER harmless BEFORE INSERT ON written FOR EACH ROW SET NEW.a = NEW.a + 1",
+    "CREATE VIEW writable AS SELECT a FROM written",
+    *(f"CREATE TABLE {name} (a INT)" for name in ("variable", "shadow", "named")),
+    "CREATE TRIGGER sets AFTER INSERT ON variable FOR EACH ROW SET @seen = NEW.a",
+    "CREATE TRIGGER shades AFTER INSERT ON shadow FOR EACH ROW CREATE TEMPORARY TABLE t (a INT)",
+    "CREATE TRIGGER locks AFTER INSERT ON named FOR EACH ROW DO GET_LOCK('trigger', 0)",
     "CREATE PROCEDURE define() CREATE OR REPLACE VIEW made AS SELECT lies(id) AS r FROM t",
 )
 
@@ -138,6 +145,33 @@ def test_a_session_whose_view_takes_a_lock_keeps_its_connection(scene: Scene) ->
     session = scene.session()
     scene.server_of("SELECT takes_lock(1)", session)
     assert scene.server_of("SELECT a FROM t", session) == "manager"
+
+
+@pytest.mark.parametrize(
+    ("written", "asked", "answer"),
+    [
+        ("variable", "SELECT @seen", ((7,),)),
+        ("shadow", "SELECT a FROM t", ()),
+        ("named", "SELECT IS_USED_LOCK('trigger') = CONNECTION_ID()", ((1,),)),
+    ],
+)
+def test_what_a_trigger_leaves_in_a_session_stays_there(
+    scene: Scene, written: str, asked: str, answer: tuple[tuple[Any, ...], ...]
+) -> None:
+    with scene.session() as session, session.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {written} VALUES (7)")
+        for _ in range(4):
+            cursor.execute(asked)
+            assert cursor.fetchall() == answer
+            cursor.execute("SELECT a FROM plain")
+            cursor.fetchall()
+
+
+def test_who_fires_a_trigger_that_leaves_nothing_goes_on_at_the_workers(scene: Scene) -> None:
+    for target in ("written", "writable"):
+        session = scene.session()
+        scene.server_of(f"INSERT INTO {target} VALUES (1)", session)
+        assert scene.server_of("SELECT a FROM t", session) == "worker"
 
 
 def test_a_view_replaced_through_the_daemon_counts_at_once(scene: Scene) -> None:

@@ -146,6 +146,10 @@ def test_prepared_statements_of_the_protocol_survive(cluster: LocalCluster, narr
         assert client.query("SELECT v FROM app.t ORDER BY id").texts() == [[b"7"], [b"8"]]
 
 
+FIRED = (
+    "CREATE OR REPLACE TABLE app.fired (a INT)",
+    "CREATE TRIGGER app.tr BEFORE INSERT ON app.fired FOR EACH ROW SET @a = 1",
+)
 KEPT = {
     "a transaction": ["BEGIN"],
     "a transaction by autocommit=0": ["SET autocommit = 0", "SELECT * FROM app.t"],
@@ -156,6 +160,7 @@ KEPT = {
     "a named lock": ["SELECT GET_LOCK('here', 1)"],
     "a user variable": ["SET @a = 1"],
     "a user variable in a SELECT": ["SELECT @a := 1"],
+    "a user variable in a trigger": [*FIRED, "INSERT INTO app.fired VALUES (1)"],
     "a PREPARE": ["PREPARE p FROM 'SELECT 1'"],
     "warnings": ["SELECT 1/0"],
     "a default role": ["SET DEFAULT ROLE NONE"],
@@ -174,6 +179,13 @@ def test_a_session_never_loses(cluster: LocalCluster, narrow: Daemon, what: str)
     (thread,) = threads(cluster.manager)
     assert not taken(cluster, narrow)
     assert set(threads(cluster.manager)) == {thread}
+
+
+def test_who_defines_a_trigger_has_not_fired_it(cluster: LocalCluster, narrow: Daemon) -> None:
+    first = narrow.connect()
+    for statement in FIRED:
+        ask(first, statement)
+    assert taken(cluster, narrow)
 
 
 def test_a_session_never_loses_a_cursor(cluster: LocalCluster, narrow: Daemon) -> None:
