@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +128,9 @@ def test_many_at_once_leave_nothing(cluster: LocalCluster, daemon: Daemon) -> No
     for number, client in enumerate(clients):
         begin(client, "SELECT SLEEP(60)" if number % 2 else "SELECT a FROM t")
     eventually(lambda: sum(len(running(server, "SLEEP")) for server in cluster.servers) == 15)
-    began = time.monotonic()
     for client in clients:
         vanish(client, reset=True)
     eventually(lambda: not any(running(server, "SLEEP") for server in cluster.servers), timeout=10)
-    assert time.monotonic() - began < 10
     eventually(lambda: daemon.metrics().total("mysqlproxy_client_connections") == 0)
     assert daemon.metrics().total("mysqlproxy_server_connections", state="used") == 0
     assert ask(daemon.connect(database="app"), "SELECT a FROM t") == ((1,),)

@@ -168,7 +168,7 @@ def test_a_probe_fails_in_time_and_says_why(behave: Behaviour, reason: str) -> N
         for _ in range(2):
             begun = time.monotonic()
             probe = prober.probe()
-            assert time.monotonic() - begun < TIMEOUT + 1
+            assert time.monotonic() - begun < TIMEOUT + 4
             assert probe.facts is None and probe.failure is Failure.OTHER
             assert probe.error and reason in probe.error
             assert "geheim" not in probe.error and len(probe.error) <= 300
@@ -205,9 +205,9 @@ async def test_a_greeting_that_drips_is_cut_off_and_the_monitor_stops_at_once() 
         async with watching([place], "geheim", timeout=TIMEOUT, down_after=2) as watch:
             view = await watch.until(lambda view: view.by_name["manager"].unreadable.startswith("down: "))
             assert "no answer in time" in view.by_name["manager"].unreadable
-            assert time.monotonic() - begun < 6
+            assert time.monotonic() - begun < 10
             stopping = time.monotonic()
-        assert time.monotonic() - stopping < 2
+        assert time.monotonic() - stopping < 5
 
 
 def test_nobody_there_is_told_from_no_answer() -> None:
