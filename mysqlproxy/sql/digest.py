@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from mysqlproxy.sql.patterns import GAP, NUMBER, NUMBER_TAIL, SPACE, WORD_CLASS, quoted
+from mysqlproxy.sql.patterns import GAP, NUMBER, NUMBER_TAIL, OPEN_COMMENT, SPACE, WORD_CLASS, quoted
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # known to the compiler, not needed when running
@@ -203,6 +203,7 @@ def _normaliser(ansi_quotes: bool, no_backslash_escapes: bool) -> Callable[[byte
         *(() if ansi_quotes else ((rb" '?'", rb'(?<=[nNxXbB]")' + double + rb'"'),)),
         (b"", rb'(?<=")(?:[^"]|"")*+"') if ansi_quotes else (rb"'?'", rb'(?<=")' + double + rb'"'),
         (rb" ", rb"(?<=/)\*(?![!+]|[Mm]!)[^*]*+(?:\*(?!/)[^*]*+)*+\*/" + GAP + rb"*+"),
+        (rb"/*", rb"(?<=/)" + OPEN_COMMENT[1:]),  # its text is nobody's to see
         (rb" ", rb"(?:(?<=\#)|(?<=-)-(?=[\x00-\x20\x7f]|\Z))[^\n]*+" + GAP + rb"*+"),
         (rb"'", rb"(?<=')" + single + rb"\\?\Z"),
         (rb"'", rb'(?<=")(?:[^"]|"")*+\Z' if ansi_quotes else rb'(?<=")' + double + rb"\\?\Z"),

@@ -65,11 +65,13 @@ _OPERATORS = rb"(?:<=>|->>|:=|->|<<|>>|<=|>=|<>|!=|\|\||&&|@@|[-+*/%^&|~!=<>(),;
 _KINDS = (
     TokenKind.BAD,
     TokenKind.SPECIAL,
+    TokenKind.SPECIAL,
     TokenKind.QUOTED,
     TokenKind.STRING,
     TokenKind.NUMBER,
     TokenKind.WORD,
     TokenKind.OPERATOR,
+    TokenKind.BAD,
     TokenKind.BAD,
 )
 
@@ -119,12 +121,14 @@ def _lexer(gap: bytes, string: bytes, number: bytes, ansi_quotes: bool) -> Lexer
         name += rb'|"[^"]*+(?:""[^"]*+)*+"'
     word = rb"[" + WORD_CLASS + rb"]++"
     pattern = re.compile(
-        rb"(?P<gap>" + gap + rb")?+(?:(/\*(?:[!+]|[Mm]!)?|\*/(?!\*))"
+        rb"(?P<gap>" + gap + rb")?+(?:(/\*(?:[!+]|[Mm]!)|\*/(?!\*))"
+        rb"|(/\*).*+"  # one that does not end, with all that follows: to look for its end again takes a square
         rb"|(" + name + rb")"
         rb"|(" + string + rb")"
         rb"|(" + number + rb")"
         rb"|(" + word + rb")"
         rb"|(\.\.\.|" + _OPERATORS + rb")"
+        rb"|([`'\"]).*+"  # the same
         rb"|(.)|\Z)",
         re.DOTALL,
     )

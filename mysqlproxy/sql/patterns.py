@@ -21,6 +21,9 @@ LINE_COMMENT = rb"(?:\#[^\n]*+|--(?=[\x00-\x20\x7f]|\Z)[^\n]*+)"
 # to us.)
 BLOCK_COMMENT = rb"/\*(?![!+]|[Mm]!)[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
 
+# One that does not end, where BLOCK_COMMENT has been tried: all that follows, so that it is looked through once.
+OPEN_COMMENT = rb"/\*(?![!+]|[Mm]!).*+"
+
 COMMENT = rb"(?:" + LINE_COMMENT + rb"|" + BLOCK_COMMENT + rb")"
 
 GAP = rb"(?:" + SPACE + rb"|" + COMMENT + rb")"

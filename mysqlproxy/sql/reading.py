@@ -60,8 +60,17 @@ def tree_of(tokens: Tokens) -> exp.Expr | str:
         return TOO_LARGE
     if any(word(tokens, i) in _NEVER_FIRST for i, t in enumerate(tokens, 1) if t.upper == "("):
         return NOT_UNDERSTOOD
+    if any(t.upper == "." and not _joins_names(tokens, i) for i, t in enumerate(tokens)):
+        return NOT_UNDERSTOOD
     tree = parsing.parse(render(tokens), len(tokens))
     return NOT_UNDERSTOOD if tree is None else tree
+
+
+def _joins_names(tokens: Tokens, dot: int) -> bool:
+    """Whether at most three names stand here. Of ``f(1).f(1).f(1)`` sqlglot copies what it has for each dot."""
+    if dot == 0 or tokens[dot - 1].kind not in _NAMES:
+        return False
+    return word(tokens, dot - 2) != "." or word(tokens, dot - 4) != "."
 
 
 def _look_into(tokens: Tokens, finding: Finding, context: SqlContext) -> None:
@@ -260,4 +269,5 @@ def _is_name(tokens: Tokens, index: int) -> bool:
     return word(tokens, index + 1) == "(" and upper not in WRITE_KEYWORDS and not is_built_in(upper)
 
 
+_NAMES = frozenset({TokenKind.WORD, TokenKind.QUOTED})
 _LITERALS = frozenset({TokenKind.STRING, TokenKind.NUMBER})

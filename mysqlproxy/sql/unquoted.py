@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from mysqlproxy.sql.patterns import quoted
+from mysqlproxy.sql.patterns import OPEN_COMMENT, quoted
 
 MAX_UNQUOTED = 16 * 1024 * 1024
 """Bytes; the pass takes some 4 ns for each, and nothing else runs meanwhile."""
@@ -39,7 +39,7 @@ def unquoter(ansi_quotes: bool, no_backslash_escapes: bool) -> Callable[[bytes],
         kept.append(rb'"[^"]*+(?:""[^"]*+)*+"')
     else:
         strings.append(rb'"' + quoted(rb'"', not no_backslash_escapes) + rb'"')
-    kept += [rb"'.*+", rb'".*+', rb"`.*+"]  # what does not end
+    kept += [rb"'.*+", rb'".*+', rb"`.*+", OPEN_COMMENT]  # what does not end
     pattern = rb"|".join(
         [*strings, *(comment + rb"()" for comment in comments), *(name + rb"()" for name in kept)]
     )
