@@ -53,6 +53,10 @@ def judge(tokens: Tokens, context: SqlContext, parse: bool) -> Finding:
     return finding
 
 
+# To sqlglot FROM t is a query: FROM FROM FROM t is three, in one another without a parenthesis.
+_BEGINS_QUERY = frozenset({"FROM", "UNION", "ALL", "EXCEPT", "INTERSECT"})
+
+
 def tree_of(tokens: Tokens) -> exp.Expr | str:
     """What sqlglot makes of the one statement, or why it does not: no other way leads to its parser."""
     size = measure(tokens)
@@ -60,8 +64,11 @@ def tree_of(tokens: Tokens) -> exp.Expr | str:
         return TOO_LARGE
     if any(word(tokens, i) in _NEVER_FIRST for i, t in enumerate(tokens, 1) if t.upper == "("):
         return NOT_UNDERSTOOD
-    if any(t.upper == "." and not _joins_names(tokens, i) for i, t in enumerate(tokens)):
-        return NOT_UNDERSTOOD
+    for i, token in enumerate(tokens):
+        if token.upper == "." and not _joins_names(tokens, i):
+            return NOT_UNDERSTOOD
+        if token.upper == "FROM" and word(tokens, i - 1) in _BEGINS_QUERY:
+            return NOT_UNDERSTOOD
     tree = parsing.parse(render(tokens), len(tokens))
     return NOT_UNDERSTOOD if tree is None else tree
 
