@@ -30,6 +30,9 @@ _TRACKERS_MYSQL = (
     b"SET session_track_system_variables='*',session_track_schema=1,session_track_gtids='OWN_GTID'"
 )
 
+_IN_TRANSACTION = Keep.TRANSACTION | Keep.AUTOCOMMIT_OFF
+_MAY_HAVE_TABLES = Keep.TEMPORARY_TABLE | Keep.UNTRACKED
+
 
 class Owner(Protocol):
     """Who has borrowed a connection."""
@@ -170,6 +173,10 @@ class ServerConnection(ServerWire):
             if self.mariadb and (self.role_set or identity != self.identity):
                 # Its COM_CHANGE_USER leaves the role of before to whoever comes, with all its rights.
                 (await self.query(b"SET ROLE NONE")).raise_error()
+            if self.mariadb and self.keep & _IN_TRANSACTION and self.keep & _MAY_HAVE_TABLES:
+                # It logs the end of temporary tables before the transaction that made them. Replicas then keep them,
+                # and do to them what whoever comes next does here to tables of these names.
+                (await self.query(b"ROLLBACK")).raise_error()
             await change_user(
                 self,
                 identity,

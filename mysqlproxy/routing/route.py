@@ -40,6 +40,9 @@ class Why:
     NO_MANAGER: Final = "no_manager"  # session state set on a reader while the manager is gone
 
 
+NO_ROWS: Final = " "  # in the place of a server's name
+
+
 @dataclass(slots=True)
 class Stay:
     """What the session says of itself: why it cannot leave the manager, or must go back to one connection.
@@ -51,14 +54,18 @@ class Stay:
         last_server: name of the server that ran its last statement; "" before the first, None when the connection
             it ran on was given up.
         rows_server: likewise of the last statement with rows, when later ones without any ran elsewhere; "" when
-            that is ``last_server``, too.
+            that is ``last_server``, too; ``NO_ROWS`` before the first.
+        warned_server: name of the server whose warnings a statement that ran elsewhere has left standing, else "".
+        apart: one of these two says something.
     """
 
     server: str = ""
     reads_leave: bool = False
     manager_reads: str | None = None
     last_server: str | None = ""
-    rows_server: str | None = ""
+    rows_server: str | None = NO_ROWS
+    warned_server: str = ""
+    apart: bool = True
 
 
 # For the path of every statement, as in ``sql.verdict``.
@@ -66,6 +73,7 @@ _DIRECT: Final = Strategy.DIRECT
 _EVENTUAL: Final = Consistency.EVENTUAL
 
 _SESSION_STATE = Effect.VARIABLES | Effect.SCHEMA
+_HARMLESS: Final = _SESSION_STATE | Effect.FOUND_ROWS
 _OF_TRANSACTIONS: Final = (Why.AUTOCOMMIT_OFF, Why.ISOLATION)
 _MAY_COME_WITH_IT = Effect.TRANSACTION  # SET autocommit
 
@@ -92,7 +100,12 @@ def route(
     if stay.server and not (stay.reads_leave and _may_leave(verdict, view, stay)):
         return unless_it_writes(verdict, view, _by_name(view, stay.server)), Why.KEPT
     if verdict.needs is LAST_STATEMENT and (last := last_server(verdict, stay)) in view.by_name:
-        return unless_it_writes(verdict, view, view.by_name[last]), Why.LAST_STATEMENT
+        server = view.by_name[last]
+        if server is not view.manager and verdict.statements > 1 and verdict.effects & ~_HARMLESS:
+            raise NoServer(
+                f"the text needs the manager, and what the last statement left is on {server.name}"
+            )
+        return unless_it_writes(verdict, view, server), Why.LAST_STATEMENT
     if verdict.kind is READ and verdict.needs is ANY:
         if hint is not None:
             strategy, consistency = _hinted_strategy(hint, view, strategy), hint.consistency or consistency
@@ -123,10 +136,12 @@ def route(
 
 
 def last_server(verdict: Verdict, stay: Stay) -> str | None:
-    """Where that is what the statement asks for of those before it: FOUND_ROWS() is of the last one with rows."""
-    return (
-        stay.rows_server if stay.rows_server != "" and "found_rows" in verdict.functions else stay.last_server
-    )
+    """Where that is what the statement asks for of those before it: FOUND_ROWS() is of the last one with rows, and
+    not every one forgets the warnings before it."""
+    functions = verdict.functions
+    if "found_rows" in functions:
+        return stay.last_server if stay.rows_server == "" else stay.rows_server
+    return stay.warned_server if stay.warned_server and "row_count" not in functions else stay.last_server
 
 
 def _hinted_strategy(hint: Hint, view: ClusterView, strategy: Strategy) -> Strategy:

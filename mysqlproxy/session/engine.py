@@ -212,19 +212,16 @@ class Session(Handler):
         needs = request.verdict.needs
         if needs is LAST_INSERT:
             faults.check_last_value(self, request)
-        elif needs is LAST_STATEMENT:
-            faults.forget_old_warnings(self, request)
         bound = request.pinned or self.stay.server
         if bound and faults.is_bound(self, bound) and (request.pinned or bound not in services.view.by_name):
             self.why = Why.KEPT
             server = services.view.by_name.get(bound) or ServerView(bound, Role.WORKER)  # removed: it drains
             return unless_it_writes(request.verdict, services.view, server)
-        if needs is LAST_STATEMENT:
-            faults.check_last_statement(self, request)
+        stay = faults.check_last_statement(self, request) if needs is LAST_STATEMENT else self.stay
         server, self.why = route(
             request.verdict,
             services.view,
-            self.stay,
+            stay,
             self.strategy,
             freshness.consistency(self),
             services.balance,
@@ -243,6 +240,8 @@ class Session(Handler):
                 server, self.why = manager, Why.CATALOG
             if server is not chosen:
                 not_taken(services.balance)
+        elif needs is LAST_STATEMENT:
+            faults.forget_others(self, server, request)
         return server
 
     async def connection(self, server: ServerView) -> ServerConnection:

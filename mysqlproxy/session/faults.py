@@ -26,8 +26,8 @@ from mysqlproxy.pool.keep import IRREPLACEABLE, Keep, names
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
-from mysqlproxy.routing.route import last_server, only_session_state
-from mysqlproxy.session import freshness, lifecycle, settle
+from mysqlproxy.routing.route import NO_ROWS, Stay, last_server, only_session_state
+from mysqlproxy.session import freshness, lifecycle, settle, transfer
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql import sequences
 from mysqlproxy.sql.verdict import Effect, Kind
@@ -47,6 +47,7 @@ _MAX_TRIES = 4  # servers asked for one read
 _MANAGER_DECIDES = frozenset((1290, 1792, 1836, 1146, 1054, 1049, 1305, 1356, 1142, 1143, 1044, 1370))
 
 _COUNTS = re.compile(rb"row_count|found_rows", re.IGNORECASE)
+_FOUND_ROWS = re.compile(rb"found_rows", re.IGNORECASE)
 
 LOST = ServerFault("Lost connection to server during query")
 
@@ -169,16 +170,24 @@ def is_bound(session: Session, name: str) -> bool:
     return False
 
 
-def check_last_statement(session: Session, request: Request) -> None:
+def check_last_statement(session: Session, request: Request) -> Stay:
     """Warnings keep their connection; counts do not, or every session that wrote would keep one for ever.
+
+    Returns:
+        What to route by: where nothing was left that several statements could be told of, they go where they may.
 
     Raises:
         ClientFault: the answer is a count that went with its connection.
     """
     stay = session.stay
     last = last_server(request.verdict, stay)
-    if last != stay.last_server and stay.server and not stay.reads_leave:
+    if last not in (stay.last_server, NO_ROWS) and stay.server and not stay.reads_leave:
         last = None  # the client would be told the flags of another connection than its transaction's
+    text = request.raw if request.prepared is None else request.prepared.request
+    if last and request.verdict.statements > 1 and not _COUNTS.search(text):
+        held = session.held.get(last)
+        if held is not None and not held.keep & Keep.WARNINGS:
+            return Stay(stay.server, stay.reads_leave, stay.manager_reads)
     manager = session.services.view.manager
     if (
         request.verdict.tables
@@ -190,21 +199,26 @@ def check_last_statement(session: Session, request: Request) -> None:
             "What the last statement left is on a worker, which cannot be asked to wait for others' writes without "
             "forgetting it; ask for it in a statement without tables"
         )
-    if last == "" or last in session.services.view.by_name or request.code == Command.STMT_PREPARE:
-        return
-    if _COUNTS.search(request.raw if request.prepared is None else request.prepared.request):
+    if last in ("", NO_ROWS) or last in session.services.view.by_name or request.code == Command.STMT_PREPARE:
+        return stay
+    if _COUNTS.search(text) and not (session.pinged > session.since and not _FOUND_ROWS.search(text)):
         raise ClientFault(
             "ROW_COUNT() and FOUND_ROWS() of the last statement are not known any more: another session needed the "
             "connection, or a transaction began on another one; ask for them in the transaction of the statement, or "
             "in its text"
         )
+    return stay
 
 
-def forget_old_warnings(session: Session, request: Request) -> None:
-    """What the last statement had no part in is not shown as its warnings: see ``transfer.bring_up_to_date``."""
-    last = session.held.get(session.stay.last_server or "")
-    if last is not None and last.old_warnings and not _COUNTS.search(request.raw):
-        last.synced = -1
+def forget_others(session: Session, server: ServerView, request: Request) -> None:
+    """What the last statement had no part in is not told as its own: see ``transfer.bring_up_to_date``."""
+    held = session.held.get(server.name)
+    if held is not None and (
+        (held.old_warnings and not _COUNTS.search(request.raw))
+        or transfer.pinged(session, request)
+        or transfer.counts_no_rows(session, request)
+    ):
+        held.synced = -1
 
 
 def check_last_value(session: Session, request: Request) -> None:

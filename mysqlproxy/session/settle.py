@@ -86,6 +86,17 @@ _COLLATE = re.compile(rb"\bcollate\b", re.IGNORECASE)
 _SET_NAMES = re.compile(
     rb"\s*set\s+names\s+['\"]?(\w+)['\"]?\s+collate\s+['\"]?(\w+)['\"]?\s*;?\s*\Z", re.IGNORECASE
 )
+# Commands that leave ROW_COUNT() and FOUND_ROWS() as they are.
+_COUNT_NOTHING: Final = frozenset((Command.STMT_PREPARE, Command.STATISTICS))
+# Statements that answer with rows which FOUND_ROWS() does not count.
+_ROWS_UNCOUNTED = ("ANALYZE", "CHECKSUM", "EXPLAIN", "SHOW CREATE", "SHOW ERR", "SHOW GRANTS", "SHOW WARN")
+_DIAGNOSTICS = re.compile(r"GET\b|SHOW (?:WARN|ERR|COUNT)", re.IGNORECASE)
+# MariaDB: what surely opens no tables, also no derived ones and none of information_schema.
+_NO_TABLES = re.compile(
+    r"(?:(?:BEGIN|COMMIT|DO|GET|RELEASE|ROLLBACK|SAVEPOINT|SELECT|SET|START|USE)\b|SHOW (?:WARN|ERR|COUNT))"
+    r"(?!.*\b(?:FROM|TABLE)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
 _MAY_SET_ROLE = Effect.ROLE | Effect.UNTRACKED
 # No server reports roles. Names that every client character set writes alike, and nothing else behind them.
 _SET_ROLE = re.compile(rb"(?:\x00\x01)?\s*(set\s+role\s+[\w'\"`@%.,\s-]+);?\s*\Z", re.IGNORECASE)
@@ -110,8 +121,8 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         and (status & STATUS_IN_TRANS or not session.position.wrote)
     ):
         # A plain read that left everything as it was: most statements.
-        if session.stay.last_server != connection.name or session.stay.rows_server != "":
-            _is_last(session, connection, rows=True)
+        if session.stay.last_server != connection.name or session.stay.apart:
+            _is_last(session, connection, request, rows=True)
         session.position.has_read(connection.name, session.since)
         if session.relay.altered:
             session.status = session.relay.told(status) & _STANDING
@@ -126,16 +137,17 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         connection.untold_since = request.started
     _learn_position(session, connection, request, verdict, status)
     tracked = not connection.keep & Keep.UNTRACKED
-    connection.keep = _keep(connection, verdict, walker, status)
+    keep = _keep(connection, verdict, walker, status)
+    if connection.keep & Keep.WARNINGS and _leaves_warnings(connection, request):
+        keep |= Keep.WARNINGS
+    connection.keep = keep
     if connection.was_manager and verdict is not _NOTHING:
         session.offload.settle(verdict, status, walker.errno)
     if verdict.effects & Effect.INSERT or walker.last_insert_id:
         connection.inserted = True
-    if connection.old_warnings and (
-        verdict.kind is Kind.WRITE or verdict.tables or walker.warnings or walker.errno
-    ):
+    if walker.warnings or walker.errno or not connection.mariadb:
         connection.old_warnings = (
-            False  # a server keeps them until a statement uses tables, or has some itself
+            False  # MariaDB keeps them until a statement uses tables, or has some itself
         )
     if verdict.effects & _MAY_SET_ROLE:
         connection.role_set = True
@@ -153,11 +165,8 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     if tracked and connection.keep & Keep.UNTRACKED:
         why = session.state.uncarried or "; ".join(verdict.reasons)[:MAX_REASON]
         log.info("the session stays on %s: %s", connection.name, why, extra={"session": session.id})
-    if session.stay.last_server != connection.name or session.stay.rows_server != "":
-        # INSERT ... RETURNING and the like leave FOUND_ROWS() as it is, INSERT ... SELECT does not.
-        text = verdict.digest.upper()
-        rows = walker.result_sets and not text.startswith(("INSERT", "REPLACE", "DELETE"))
-        _is_last(session, connection, rows=bool(rows or ("SELECT" in text and not walker.errno)))
+    if session.stay.last_server != connection.name or session.stay.apart:
+        _is_last(session, connection, request, rows=_counts_rows(connection, verdict))
     _remember_stay(session, connection)
 
 
@@ -288,27 +297,70 @@ def _remember_stay(session: Session, connection: ServerConnection) -> None:
         session.transaction_since = session.since
 
 
-def _is_last(session: Session, connection: ServerConnection, *, rows: bool) -> None:
-    """The last statement ran here: what the one before left elsewhere can no longer be asked for.
+def _counts_rows(connection: ServerConnection, verdict: Verdict) -> bool:
+    """Whether FOUND_ROWS() is of this statement. INSERT ... SELECT sets it, INSERT ... RETURNING does not."""
+    walker, text = connection.walker, verdict.digest.upper()
+    if walker.errno:
+        return bool(walker.result_sets)
+    if text.startswith(_ROWS_UNCOUNTED):
+        return False
+    if not connection.mariadb and text.startswith(("CALL", "DO", "UPDATE")):
+        return True
+    return "SELECT" in text or (
+        walker.result_sets > 0 and not text.startswith(("INSERT", "REPLACE", "DELETE"))
+    )
+
+
+def _leaves_warnings(connection: ServerConnection, request: Request) -> bool:
+    """Whether SHOW WARNINGS still tells those of before this statement: on MariaDB while it uses no tables."""
+    walker, verdict = connection.walker, request.verdict
+    if request.code == Command.STATISTICS:
+        return True
+    if walker.errno or walker.warnings or verdict.tables:
+        return False
+    if verdict.kind is WRITE and (
+        verdict.functions or verdict.effects or verdict.digest[:3].upper() != "DO "
+    ):
+        return False
+    return (_NO_TABLES if connection.mariadb else _DIAGNOSTICS).match(verdict.digest) is not None
+
+
+def _is_last(session: Session, connection: ServerConnection, request: Request, *, rows: bool) -> None:
+    """The last statement ran here: what the one before left elsewhere can no longer be asked for, but for warnings
+    that this one leaves standing.
 
     Args:
         rows: FOUND_ROWS() is of it; else still of the last one with rows.
     """
-    stay = session.stay
-    before, last = session.held.get(stay.last_server or ""), stay.last_server
-    of_rows = session.held.get(stay.rows_server or "")
-    stay.last_server = connection.name
-    if rows or connection.name == stay.rows_server:
-        stay.rows_server = ""
-    elif stay.rows_server == "" and last not in ("", connection.name):
-        stay.rows_server = last
-    if rows and of_rows is not None and of_rows is not connection:
-        of_rows.keep &= ~Keep.FOUND_ROWS
-        of_rows.offer()
-    if before is not None and before is not connection and before.keep & OF_LAST_STATEMENT:
-        before.old_warnings = bool(before.keep & Keep.WARNINGS)
-        before.keep &= ~(Keep.WARNINGS if before.name == stay.rows_server else OF_LAST_STATEMENT)
-        before.offer()
+    stay, last = session.stay, session.stay.last_server
+    before = session.held.get(last or "")
+    if rows and not stay.apart and (before is None or not before.keep & OF_LAST_STATEMENT):
+        stay.last_server = connection.name
+        return
+    warned = session.held.get(stay.warned_server or last or "")
+    walker = connection.walker
+    if request.code not in _COUNT_NOTHING or walker.errno or walker.warnings:
+        of_rows = session.held.get(stay.rows_server or "")
+        stay.last_server = connection.name
+        if rows or connection.name == stay.rows_server:
+            stay.rows_server = ""
+        elif stay.rows_server == "" and last not in ("", connection.name):
+            stay.rows_server = last
+        for left in (before, of_rows):
+            if left is not None and left is not connection and left.name != stay.rows_server:
+                left.keep &= ~Keep.FOUND_ROWS
+                left.offer()
+    stay.warned_server = ""
+    if warned is not None and warned is not connection and warned.keep & Keep.WARNINGS:
+        if not _leaves_warnings(connection, request):
+            warned.old_warnings = True
+            warned.keep &= ~Keep.WARNINGS
+            warned.offer()
+        elif warned.name != stay.last_server:
+            stay.warned_server = warned.name
+    elif warned is connection and connection.name != stay.last_server and connection.keep & Keep.WARNINGS:
+        stay.warned_server = connection.name  # a PREPARE beside them
+    stay.apart = stay.rows_server != "" or stay.warned_server != ""
 
 
 def forget_connection(session: Session, connection: ServerConnection) -> bool:
@@ -322,6 +374,9 @@ def forget_connection(session: Session, connection: ServerConnection) -> bool:
         session.stay.last_server = None
     if session.stay.rows_server == connection.name:
         session.stay.rows_server = None
+        session.stay.apart = True
+    if session.stay.warned_server == connection.name:
+        session.stay.warned_server = ""
     return True
 
 

@@ -20,9 +20,11 @@ from mysqlproxy.protocol.codec import read_lenenc_bytes
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame, payload_of
 from mysqlproxy.protocol.prepared import parse_prepare_ok, with_parameter_types, with_statement_id
+from mysqlproxy.routing.route import NO_ROWS
 from mysqlproxy.session.prepared import Prepared
 from mysqlproxy.session.request import Request
 from mysqlproxy.session.state import reread
+from mysqlproxy.sql.verdict import LAST_STATEMENT
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -79,7 +81,24 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
     except ServerFault as error:
         _bar(session, connection, error)
         raise
+    if session.request is not None:
+        if pinged(session, session.request):
+            (await connection.command(bytes((Command.PING,)))).raise_error()
+        elif counts_no_rows(session, session.request):
+            (await connection.query(b"SELECT 1 LIMIT 0")).raise_error()
     connection.synced = version
+
+
+def pinged(session: Session, request: Request) -> bool:
+    """Whether ROW_COUNT() is asked for behind a COM_PING, which makes it 0; the daemon has answered that itself."""
+    asks = request.verdict.needs is LAST_STATEMENT and "row_count" in request.verdict.functions
+    return asks and session.pinged > session.since
+
+
+def counts_no_rows(session: Session, request: Request) -> bool:
+    """Whether FOUND_ROWS() is asked for before any rows. A reset leaves what somebody else's last statement found."""
+    asks = request.verdict.needs is LAST_STATEMENT and "found_rows" in request.verdict.functions
+    return asks and session.stay.rows_server == NO_ROWS
 
 
 def _bar(session: Session, connection: ServerConnection, error: ServerFault) -> None:

@@ -34,6 +34,23 @@ MAX_NORMALISED = 256 * 1024
 _FIRST_WORD = re.compile(GAP + rb"{0,64}+([A-Za-z]++)")
 # What a SET of these changes, texts are read by.
 _READ_BY = frozenset({"SQL_MODE", "NAMES", "CHARACTER", "CHAR", "CHARSET", "CHARACTER_SET_CLIENT"})
+# What asks for the last statement, behind such as leave that as it is: FOUND_ROWS() and, on MariaDB, warnings.
+_UNCOUNTED = r"(?:(?:{})\b(?:(?!\bSELECT\b)[^;])*; ?)+SELECT\b(?:(?!\bSELECT\b)[^;])*\bFOUND_ROWS\b"
+_WITHOUT_TABLES = (
+    r"(?:(?:BEGIN|COMMIT|DO|RELEASE|ROLLBACK|SAVEPOINT|SELECT|SET|START|USE)\b(?:(?!\b(?:FROM|TABLE)\b)[^;])*; ?)+"
+    r"(?:GET\b|SHOW (?:WARN|ERR|COUNT)|SELECT\b[^;]*@@[^;]*\b(?:warning|error)_count\b)"
+)
+_BEHIND = {
+    True: (
+        re.compile(
+            _UNCOUNTED.format("BEGIN|COMMIT|DELETE|DO|INSERT|REPLACE|SET|START|UPDATE|USE"), re.IGNORECASE
+        ),
+        re.compile(_WITHOUT_TABLES, re.IGNORECASE),
+    ),
+    False: (
+        re.compile(_UNCOUNTED.format("BEGIN|COMMIT|DELETE|INSERT|REPLACE|SET|START|USE"), re.IGNORECASE),
+    ),
+}
 _MAY_SET_ID = frozenset({b"INSERT", b"REPLACE", b"LOAD"})
 _LEAVES_NOTHING = frozenset({b"UPDATE", b"DELETE", b"SELECT", b"WITH"})
 # Words and marks without which a statement that begins as above leaves nothing behind.
@@ -93,6 +110,8 @@ def _verdict(
         literal = _from_text(text, context)
     kind = worst(finding.kind for finding in findings)
     needs = _needs(findings)
+    if context is not None and any(behind.match(digest) for behind in _BEHIND[context.mariadb]):
+        needs = Needs.LAST_STATEMENT  # of what came before the text
     if kind is Kind.WRITE and needs is Needs.MANAGER:
         needs = Needs.ANY  # a write goes there anyway
     deciding = next(finding for finding in findings if finding.kind is kind)

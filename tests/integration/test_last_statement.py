@@ -12,7 +12,7 @@ import pytest
 
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
-from tests.support.raw import RESET_CONNECTION, RawClient, proxied
+from tests.support.raw import PING, RESET_CONNECTION, STATISTICS, RawClient, proxied
 from tests.support.sessions import servers
 from tests.support.waiting import eventually
 
@@ -57,6 +57,7 @@ COUNTS = ["SELECT ROW_COUNT()", "SELECT found_rows ( )", "DO row_count()", "GET 
 
 def test_counts_that_nobody_knows_any_more_are_an_error(narrow: Daemon, client: RawClient) -> None:
     for sql in COUNTS:
+        client.query("SELECT v, @@server_id FROM app.t").check()
         client.query("UPDATE app.t SET v = v + 1").check()
         assert taken(narrow), "a write alone keeps no connection"
         error = client.query(sql).err
@@ -92,6 +93,81 @@ def test_an_error_that_only_a_worker_told_is_nobodys(client: RawClient) -> None:
         client.query("SELECT 7").check()  # clears nothing where it runs
         assert client.query("SELECT @@error_count").value == b"0"
         assert client.query("SHOW ERRORS").rows == []
+
+
+def test_warnings_stand_until_a_statement_uses_tables(
+    cluster: LocalCluster, narrow: Daemon, client: RawClient
+) -> None:
+    """As on one MariaDB server, whichever servers run what comes between."""
+    names = [f"/* mysqlproxy: server={server.name} */" for server in cluster.servers]
+    for between in (
+        "DO 1",
+        "SET time_zone = '+00:00'",
+        "SELECT 7",
+        f"SELECT {names[2]} 7",
+        "SELECT @@version",
+    ):
+        client.query(f"SELECT {names[1]} 1/0 FROM app.t LIMIT 1").check()
+        client.query(between).check()
+        assert client.query("SELECT @@warning_count").value == b"1", between
+        assert len(client.query("SHOW WARNINGS").rows) == 1, between
+        client.query(f"SELECT {names[2]} v FROM app.t").check()
+        assert client.query("SHOW WARNINGS").rows == [], between
+        client.query(f"SELECT {names[1]} 7").check()
+        assert client.query("SHOW WARNINGS").rows == [], between
+    client.query("SELECT 1/0, @@server_id").check()
+    client.query(f"SELECT {names[1]} 7").check()
+    assert not taken(narrow)
+    client.query(f"SELECT {names[1]} v FROM app.t").check()
+    assert taken(narrow)
+
+
+def test_a_ping_makes_the_row_count_zero(narrow: Daemon, client: RawClient) -> None:
+    for sql in ("UPDATE app.t SET v = v + 1", "SELECT v FROM app.t"):
+        for _ in range(2):
+            client.query(sql).check()
+            client.command(PING).check()
+            assert client.query("SELECT ROW_COUNT()").value == b"0"
+            assert client.query("SELECT ROW_COUNT()").value == b"-1"
+    client.query("SELECT v FROM app.t").check()
+    client.command(PING).check()
+    assert client.query("SELECT FOUND_ROWS()").value == b"3"
+    client.query("UPDATE app.t SET v = v + 1").check()
+    assert taken(narrow)
+    client.command(PING).check()
+    assert client.query("SELECT ROW_COUNT()").value == b"0", "known again"
+
+
+def test_what_only_prepares_counts_nothing(client: RawClient) -> None:
+    client.query("UPDATE app.t SET v = v + 1").check()
+    assert client.prepare("SELECT v FROM app.t").id  # on a worker
+    assert client.query("SELECT ROW_COUNT()").value == b"3"
+    client.query("SELECT v FROM app.t").check()
+    client.command(STATISTICS)
+    assert client.query("SELECT ROW_COUNT()").value == b"-1"
+    client.query("SELECT 1/0 FROM app.t, app.t AS u LIMIT 1").check()
+    assert client.prepare("SELECT v FROM app.t").id
+    assert client.query("SHOW WARNINGS").rows == []
+
+
+def test_found_rows_behind_a_write_in_one_text(client: RawClient) -> None:
+    client.query("SELECT v FROM app.t").check()  # on a worker
+    error = client.query("UPDATE app.t SET v = v; SELECT FOUND_ROWS()").err
+    assert error is not None and error.errno == 1290, "no other connection's number"
+    assert client.query("BEGIN; SELECT FOUND_ROWS()").err
+    client.query("SELECT v, @@server_id FROM app.t").check()
+    assert client.query("UPDATE app.t SET v = v; SELECT FOUND_ROWS()").rows == [b"\x013"]
+
+
+def test_who_has_had_no_rows_has_found_none(narrow: Daemon, client: RawClient) -> None:
+    client.query("SELECT v, @@server_id FROM app.t").check()
+    for first in ("", "USE app", "UPDATE app.t SET v = v"):
+        with proxied(narrow) as other:  # on the connection that has found three
+            if first:
+                other.query(first).check()
+            assert other.query("SELECT FOUND_ROWS()").value == b"0", first
+            other.query("SELECT v, @@server_id FROM app.t").check()
+            assert other.query("SELECT FOUND_ROWS()").value == b"3"
 
 
 def test_prepared_they_are_an_error_when_they_are_executed(narrow: Daemon, client: RawClient) -> None:

@@ -371,3 +371,22 @@ def test_an_account_gets_no_default_role_of_another(
     with pytest.raises(pymysql.OperationalError) as caught:
         ask(stranger, "SELECT COUNT(*) FROM mysql.db")
     assert errno(caught.value) == 1142
+
+
+def test_replicas_keep_no_temporary_table_of_a_session_that_has_ended(
+    cluster: LocalCluster, shared_proxy: Callable[..., Daemon]
+) -> None:
+    """What the next one does to a table of that name, they must do to that table."""
+    cluster.manager.query("CREATE TABLE app.t (id INT PRIMARY KEY AUTO_INCREMENT, v INT)")
+    daemon = shared_proxy(**only_manager(cluster))
+    for begin in ("BEGIN", "SET autocommit = 0"):
+        first = daemon.connect(autocommit=None)
+        for statement in (begin, "CREATE TEMPORARY TABLE app.t (v INT)", "INSERT INTO app.t VALUES (1)"):
+            ask(first, statement)
+        first.close()
+        second = daemon.connect(autocommit=True)
+        ask(second, "INSERT INTO app.t (v) VALUES (2)")
+        second.close()
+    cluster.wait_in_sync()
+    for server in cluster.servers:
+        assert server.query("SELECT v FROM app.t") == [{"v": 2}, {"v": 2}], server.name

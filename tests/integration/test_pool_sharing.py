@@ -205,7 +205,7 @@ RELEASED = {
     "COMMIT": (["BEGIN", "INSERT INTO app.t (v) VALUES (1)"], "COMMIT"),
     "ROLLBACK": (["BEGIN"], "ROLLBACK"),
     "UNLOCK TABLES": (["LOCK TABLES app.t WRITE"], "UNLOCK TABLES"),
-    "a statement without warnings": (["SELECT 1/0"], "SELECT 1"),
+    "a table without warnings": (["SELECT 1/0", "SELECT 1"], "SELECT * FROM app.t"),
     "autocommit=1": (["SET autocommit = 0"], "SET autocommit = 1"),
 }
 
