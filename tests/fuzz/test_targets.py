@@ -1,4 +1,6 @@
-"""Every parser of ``targets`` on any bytes, and on good ones that were damaged: a value or a documented error."""
+"""Every parser of ``targets`` on any bytes, and on good ones that were damaged or of which a piece comes again and
+again: a value or a documented error, and before anybody loses patience.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +28,13 @@ def test_a_value_or_a_documented_error(name: str) -> None:
             st.integers(0, 5000),
             st.binary(max_size=3),
             st.integers(0, 400) | st.none(),
+        )
+        | st.builds(
+            lambda seed, at, length, times: seed[:at] + seed[at : at + length] * times + seed[at + length :],
+            st.sampled_from(target.seeds),
+            st.integers(0, 400),
+            st.integers(1, 20),
+            st.integers(2, 400),
         )
     )
     def any_bytes(data: bytes) -> None:
