@@ -7,7 +7,7 @@ Made, lent, reset and closed by ``pool.pool``; a session that has borrowed it se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Protocol, TypeVar
 
 from mysqlproxy.config.schema import Server
@@ -40,12 +40,11 @@ class Owner(Protocol):
     def connection_closed(self, connection: ServerConnection) -> None:
         """The connection broke; it is no longer the owner's."""
 
-    def connection_taken(self, connection: ServerConnection) -> Callable[[list[bytes]], None] | None:
+    def connection_taken(self, connection: ServerConnection) -> Coroutine[object, object, None] | None:
         """The pool takes the idle connection back; the owner forgets it.
 
         Returns:
-            None, or who wants the packets that answer ``SELECT LAST_INSERT_ID()`` before it is reset (an empty list
-            when that failed).
+            None, or what the owner still asks of it before it is reset: raises ServerFault when that fails.
         """
 
 
@@ -74,7 +73,8 @@ class ServerConnection(ServerWire):
         was_manager: whether its server was the manager when the owner got it.
         inserted: a statement may have set LAST_INSERT_ID() here.
         old_warnings: those that it knows are of a statement before the owner's last one, which ran elsewhere.
-        sequences: those that a statement has drawn from here, as schema.name: LASTVAL() knows them; None for none.
+        sequences: those that a statement has drawn from here, or asked for the last value of, as `schema`.`name`;
+            None for none.
         role_set: the owner may have set a role.
         caught_up, caught_up_all: how many of the owner's writes, and of all sessions', the server is known to have
             applied (``session.position.Position.moves``).

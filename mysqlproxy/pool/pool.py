@@ -11,7 +11,7 @@ import asyncio
 import logging
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from mysqlproxy.config.addresses import parse_address
 from mysqlproxy.config.schema import Limits, Server
@@ -179,7 +179,7 @@ class ServerPool:
         return await self._reset(victim, identity)
 
     async def _part(self, victim: ServerConnection) -> bool:
-        """Take a connection from its owner, who remembers LAST_INSERT_ID(); False when it broke meanwhile."""
+        """Take a connection from its owner, who remembers LAST_INSERT_ID() and LASTVAL(); False when it broke."""
         owner = victim.owner
         assert owner is not None
         del self._lent[victim]
@@ -202,15 +202,12 @@ class ServerPool:
         parted.close()
         self.wake()
 
-    async def _recall(self, victim: ServerConnection, recall: Callable[[list[bytes]], None]) -> None:
-        packets: list[bytes] = []
+    async def _recall(self, victim: ServerConnection, recall: Coroutine[object, object, None]) -> None:
         try:
             async with asyncio.timeout(self.limits.connect_timeout):
-                packets = (await victim.query(b"SELECT LAST_INSERT_ID()")).packets()
+                await recall
         except (ProxyError, TimeoutError):
             victim.abort()
-        finally:
-            recall(packets)
 
     async def _reset(self, connection: ServerConnection, identity: Identity) -> ServerConnection | None:
         if self.init_connect:

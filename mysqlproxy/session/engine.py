@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from time import monotonic
 from typing import Final
 
@@ -66,7 +66,8 @@ class Session(Handler):
         stay: what routing must know of this session.
         barred: servers that refused a part of this session's state.
         status: the status flags the client was last told.
-        recall: pending while LAST_INSERT_ID() is fetched from a connection that was taken away.
+        recall: pending while LAST_INSERT_ID() and LASTVAL() are fetched from a connection that was taken away.
+        recalls: the last statement that asks for one of them came while it was.
         epoch: of the last view that all of ``held`` were compared with.
         login_schema: the schema named at login, which a reset returns to; ``login_status`` the flags likewise.
         gone: the client has left or was closed.
@@ -78,8 +79,8 @@ class Session(Handler):
     __slots__ = (
         "account", "active", "admitted", "barred", "capabilities", "cells", "charset", "client",
         "consistency", "context", "epoch", "gone", "held", "id", "identity", "login_packets", "login_schema",
-        "login_status", "loop", "offload", "pinged", "position", "prepared", "reask", "recall", "relay", "request",
-        "services", "shown", "since", "state", "status", "stay", "strategy", "task", "tickets", "trackers",
+        "login_status", "loop", "offload", "pinged", "position", "prepared", "reask", "recall", "recalls", "relay",
+        "request", "services", "shown", "since", "state", "status", "stay", "strategy", "task", "tickets", "trackers",
         "transaction_since", "why",
     )  # fmt: skip
 
@@ -120,6 +121,7 @@ class Session(Handler):
         self.cells: dict[str, Cells] = {}
         self.status = STATUS_AUTOCOMMIT
         self.recall: asyncio.Future[None] | None = None
+        self.recalls = False
         self.since = self.loop.time()
         self.pinged = 0.0
         self.transaction_since = 0.0
@@ -211,7 +213,9 @@ class Session(Handler):
         services = self.services
         needs = request.verdict.needs
         if needs is LAST_INSERT:
-            faults.check_last_value(self, request)
+            self.recalls = self.recall is not None
+            if not self.recalls:
+                faults.recall_last_values(self, request)
         bound = request.pinned or self.stay.server
         if bound and faults.is_bound(self, bound) and (request.pinned or bound not in services.view.by_name):
             self.why = Why.KEPT
@@ -378,11 +382,14 @@ class Session(Handler):
         """Called by the pool when a connection of ours broke while it ran nothing."""
         faults.idle_connection_lost(self, connection)
 
-    def connection_taken(self, connection: ServerConnection) -> Callable[[list[bytes]], None] | None:
+    def connection_taken(self, connection: ServerConnection) -> Coroutine[object, object, None] | None:
         """Called by the pool when it takes an idle connection that we have no reason to keep."""
-        if not settle.forget_connection(self, connection) or not connection.inserted:
+        known = self.state.last_values
+        if not settle.forget_connection(self, connection) or not (
+            connection.inserted or connection.sequences is not None
+        ):
             return None
-        return transfer.recall_last_insert(self, connection)
+        return transfer.recall(self, connection, known)
 
     def must_stay(self) -> bool:
         """Whether something of this session would be lost if it ended now."""

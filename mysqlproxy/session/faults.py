@@ -23,8 +23,8 @@ from mysqlproxy.errors import (
 )
 from mysqlproxy.pool.connection import ServerConnection, fault_of
 from mysqlproxy.pool.keep import IRREPLACEABLE, Keep, names
-from mysqlproxy.protocol.commands import Command
-from mysqlproxy.protocol.framing import frame
+from mysqlproxy.protocol.commands import Command, statement_offset
+from mysqlproxy.protocol.framing import frame, payload_of
 from mysqlproxy.protocol.packets import build_err
 from mysqlproxy.routing.route import NO_ROWS, Stay, last_server, only_session_state
 from mysqlproxy.session import freshness, lifecycle, settle, transfer
@@ -221,23 +221,35 @@ def forget_others(session: Session, server: ServerView, request: Request) -> Non
         held.synced = -1
 
 
-def check_last_value(session: Session, request: Request) -> None:
-    """LASTVAL() cannot be given to another connection, and keeps none: who draws from sequences rarely asks for it.
+def recall_last_values(session: Session, request: Request) -> None:
+    """LASTVAL() cannot be set on another connection: what it was on the one that was taken away goes into the text.
 
     Raises:
-        ClientFault: it went with its connection.
+        ClientFault: it went with its connection (a default or a routine had drawn it, or the server was lost).
     """
-    if not session.state.sequences_lost or request.code == Command.STMT_PREPARE:
+    state = session.state
+    if not state.sequences_lost:
         return
-    asked = sequences.asked(request.verdict.digest, session.context.schema)
-    view = session.services.view
-    held = None if view.manager is None else session.held.get(view.manager.name)
+    if request.prepared is not None and request.code != Command.STMT_PREPARE:
+        text, context = request.prepared.request[1:], request.prepared.context
+    else:
+        packet = payload_of(request.raw)
+        offset = statement_offset(packet, 0, session.capabilities) if request.code == Command.QUERY else 1
+        text, context = packet[offset:], session.context
+    asked = sequences.asked(text, context)
+    manager = session.services.view.manager
+    held = None if manager is None else session.held.get(manager.name)
     known = (None if held is None else held.sequences) or frozenset()
-    if asked is not None and (not asked or not asked <= known):
+    if request.code != Command.STMT_PREPARE and not asked <= known | state.last_values.keys():
         raise ClientFault(
             "LASTVAL() is not known any more: another session needed the connection; ask for it in the transaction "
-            "of NEXTVAL()"
+            "of the statement"
         )
+    if asked & state.last_values.keys() and (
+        request.prepared is None or request.code == Command.STMT_PREPARE
+    ):
+        text = sequences.with_last_values(text, context, state.last_values)
+        request.raw = frame(packet[:offset] + text)
 
 
 def asks_manager_instead(session: Session, errno: int) -> bool:

@@ -32,7 +32,7 @@ from mysqlproxy.session.request import Request
 from mysqlproxy.sql import sequences
 from mysqlproxy.sql.definition import names_defined
 from mysqlproxy.sql.leading import UNKNOWN_WORD
-from mysqlproxy.sql.verdict import OTHER, READ, WRITE, Effect, Kind, Verdict
+from mysqlproxy.sql.verdict import LAST_INSERT, OTHER, READ, WRITE, Effect, Kind, Verdict
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -151,9 +151,13 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         )
     if verdict.effects & _MAY_SET_ROLE:
         connection.role_set = True
-    if verdict.effects & Effect.SEQUENCE and not walker.errno:
-        drawn = sequences.drawn(verdict.digest, session.context.schema)
-        connection.sequences = drawn | (connection.sequences or frozenset())
+    if (verdict.effects & Effect.SEQUENCE or verdict.needs is LAST_INSERT) and not walker.errno:
+        named, known = (
+            sequences.named(verdict.digest, session.context.schema),
+            connection.sequences or frozenset(),
+        )
+        if (named or verdict.effects & Effect.SEQUENCE) and len(known) < sequences.MAX_SEQUENCES:
+            connection.sequences = known | named
     if verdict.effects & Effect.DDL:
         doubt(session, verdict, bool(walker.result_sets))
     if verdict.effects & _LOGINS:
@@ -369,6 +373,7 @@ def forget_connection(session: Session, connection: ServerConnection) -> bool:
         return False
     del session.held[connection.name]
     if connection.inserted or connection.sequences is not None:
+        session.state.last_values = {}
         session.state.sequences_lost = True
     if session.stay.last_server == connection.name:
         session.stay.last_server = None

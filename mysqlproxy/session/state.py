@@ -68,12 +68,14 @@ class SessionState:
         version: grows with every change.
         uncarried: why connections can no longer be given the same state, "" while they can.
         last_insert_id: LAST_INSERT_ID() of a connection that was given up, or None.
-        sequences_lost: so was one that may have known last values of sequences.
+        last_values: LASTVAL() of sequences, as `schema`.`name`, of connections that were given up.
+        sequences_lost: one of those may have known more than that.
         role: the last SET ROLE as it was written, or None.
     """
 
     __slots__ = (
         "last_insert_id",
+        "last_values",
         "names",
         "option",
         "optional",
@@ -94,6 +96,7 @@ class SessionState:
         self.version = 0
         self.uncarried = ""
         self.last_insert_id: int | None = None
+        self.last_values: dict[str, int | None] = {}
         self.sequences_lost = False
         self.role: bytes | None = None
 
@@ -105,6 +108,7 @@ class SessionState:
         self.option = None
         self.uncarried = ""
         self.last_insert_id = None
+        self.last_values = {}
         self.sequences_lost = False
         self.role = None
         self.version += 1

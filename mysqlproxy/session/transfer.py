@@ -8,7 +8,7 @@ session's state already.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
 from mysqlproxy.errors import Interrupted, MalformedPacket, ServerFault
@@ -24,7 +24,8 @@ from mysqlproxy.routing.route import NO_ROWS
 from mysqlproxy.session.prepared import Prepared
 from mysqlproxy.session.request import Request
 from mysqlproxy.session.state import reread
-from mysqlproxy.sql.verdict import LAST_STATEMENT
+from mysqlproxy.sql.sequences import MAX_SEQUENCES, with_last_values
+from mysqlproxy.sql.verdict import LAST_INSERT, LAST_STATEMENT
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -120,18 +121,49 @@ async def _set_autocommit(session: Session, connection: ServerConnection, assign
     connection.autocommit = wanted
 
 
-def recall_last_insert(session: Session, connection: ServerConnection) -> Callable[[list[bytes]], None]:
-    """LAST_INSERT_ID() of a connection that is being taken away: statements wait until it is known."""
-    recall: asyncio.Future[None] = session.loop.create_future()
-    session.recall = recall
+def recall(
+    session: Session, connection: ServerConnection, values: dict[str, int | None]
+) -> Coroutine[object, object, None]:
+    """LAST_INSERT_ID() and LASTVAL() of a connection that is being taken away: statements wait until they are known.
 
-    def remember(packets: list[bytes]) -> None:
-        if session.recall is recall:
-            session.state.last_insert_id = single_number(packets, connection.capabilities)
+    Args:
+        values: what LASTVAL() was on connections before it.
+    """
+    pending: asyncio.Future[None] = session.loop.create_future()
+    session.recall = pending
+    return _recall(session, connection, values, pending)
+
+
+async def _recall(
+    session: Session,
+    connection: ServerConnection,
+    values: dict[str, int | None],
+    pending: asyncio.Future[None],
+) -> None:
+    names = (
+        connection.sequences or frozenset()
+    ) | values.keys()  # INSERT may have drawn on the latter unseen
+    last_insert_id, found = None, dict(values)
+    try:
+        if connection.inserted:
+            last_insert_id = await _ask(connection, b"SELECT LAST_INSERT_ID()")
+        for name in sorted(names)[:MAX_SEQUENCES]:
+            value = await _ask(connection, b"SELECT LASTVAL(%s)" % name.encode("utf-8", "surrogateescape"))
+            found[name] = found.get(name) if value is None else value
+    except BaseException:
+        found = {}
+        raise
+    finally:
+        if session.recall is pending:
+            if connection.inserted:
+                session.state.last_insert_id = last_insert_id
+            session.state.last_values = found
             session.recall = None
-        recall.set_result(None)
+        pending.set_result(None)
 
-    return remember
+
+async def _ask(connection: ServerConnection, text: bytes) -> int | None:
+    return single_number((await connection.query(text)).packets(), connection.capabilities)
 
 
 def single_number(packets: list[bytes], capabilities: int) -> int | None:
@@ -161,15 +193,18 @@ async def bind(session: Session, connection: ServerConnection, request: Request)
         return
     prepared = request.prepared
     assert prepared is not None
+    text = prepared.request
+    if session.state.last_values and prepared.verdict.needs is LAST_INSERT:
+        text = text[:1] + with_last_values(text[1:], prepared.context, session.state.last_values)
     current, synced, reading = connection.schema, connection.synced, session.state.reading
     connection.synced = -1
     if prepared.reading != reading:
         (await connection.query(reread(reading, prepared.reading, session.charset))).raise_error()
     if prepared.schema is None or current is None or prepared.schema == current:
-        reply = await connection.command(prepared.request, response.PREPARE)
+        reply = await connection.command(text, response.PREPARE)
     else:
         await connection.use(prepared.schema)
-        reply = await connection.command(prepared.request, response.PREPARE)
+        reply = await connection.command(text, response.PREPARE)
         await connection.use(current)
     if prepared.reading != reading:
         (await connection.query(reread(prepared.reading, reading, session.charset))).raise_error()

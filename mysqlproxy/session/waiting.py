@@ -14,6 +14,7 @@ from mysqlproxy.errors import ProxyError, ServerFault
 from mysqlproxy.routing.route import Why
 from mysqlproxy.session import faults, freshness, settle, transfer
 from mysqlproxy.session.request import Request
+from mysqlproxy.sql.verdict import LAST_INSERT
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -28,6 +29,8 @@ async def send_when_ready(session: Session, request: Request, server: ServerView
     try:
         connection = await session.connection(server)
         request.check_interrupted()
+        if request.verdict.needs is LAST_INSERT and session.recalls:
+            faults.recall_last_values(session, request)
         # Claimed: it waits for others' answers, too, while nothing runs on this connection.
         if not freshness.is_fresh(session, connection) and not await connection.claim(
             freshness.catch_up(session, connection)

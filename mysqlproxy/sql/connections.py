@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
 def find(statement: Tokens, text: bytes) -> Found:
     """The places in one statement of ``text``."""
-    reader = _Reader(statement, text)
+    reader = Reader(statement, text)
     if any(token.text.upper() in _OF_SERVER for token in statement if token.kind in _NAMES):
         return reader.found
     if word(statement, 0) in _STORED:
@@ -87,7 +87,9 @@ class _Level:
         self.item_asks = False
 
 
-class _Reader:
+class Reader:
+    """Goes through the select lists of one statement; ``sql.sequences`` looks for something else in them."""
+
     def __init__(self, statement: Tokens, text: bytes) -> None:
         self.statement = statement
         self.text = text
@@ -116,7 +118,7 @@ class _Reader:
             elif upper in _LIST_ENDS and level.item >= 0:
                 self._item_ends(index)
                 level.begin(-1)
-            elif (last := self._asks_at(index)) is not None:
+            elif (last := self.asks_at(index)) is not None:
                 number_only = word(statement, 0) == "KILL"
                 self.found.spans.append((statement[index].start, statement[last].end, number_only))
                 level.asks = level.item_asks = True
@@ -124,7 +126,7 @@ class _Reader:
             self._item_ends(len(statement))
             self.levels.pop()
 
-    def _asks_at(self, index: int) -> int | None:
+    def asks_at(self, index: int) -> int | None:
         """The last token of what asks for the id and begins at ``index``."""
         statement = self.statement
         upper = statement[index].upper

@@ -1,34 +1,113 @@
-"""Which of MariaDB's sequences a statement draws from, and whose last value it asks for. Called by the session for
-verdicts that say it does. Pure; reads digests, where names are as written.
+"""Which of MariaDB's sequences a statement draws from, and whose last values it asks for. Called by the session for
+verdicts that say it does. Pure.
+
+A sequence's last value is known to the connection that drew it, and cannot be set on another one. So when a session
+has lost that connection, ``with_last_values`` puts what it knew into the statements that ask.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
+from mysqlproxy.sql.connections import Edit, Reader
+from mysqlproxy.sql.finding import Tokens, word
+from mysqlproxy.sql.lexer import Token, TokenKind, text_lexer
+from mysqlproxy.sql.statement import split
+from mysqlproxy.sql.verdict import SqlContext
+
+MAX_SEQUENCES = 64
+"""Of one session; what comes beyond is not known when its connection is lost."""
+
+_NAMES = frozenset({TokenKind.WORD, TokenKind.QUOTED})
 _NAME = r"(?:`(?:[^`]|``)+`|\"(?:[^\"]|\"\")+\"|[\w$]+)"
-_SEQUENCE = rf"\s?({_NAME})(?:\s?\.\s?({_NAME}))?"
-_DRAWS = re.compile(rf"\bNEXT(?:VAL\s?\(|\sVALUE\sFOR\s){_SEQUENCE}", re.IGNORECASE)
-_ASKS = re.compile(r"\b(?:LASTVAL\s?\(|PREVIOUS\sVALUE\sFOR\s)", re.IGNORECASE)
-_ASKS_FOR = re.compile(_ASKS.pattern + _SEQUENCE, re.IGNORECASE)
+_NAMED = re.compile(
+    rf"\b(?:(?:NEXT|LAST)VAL\s?\(|(?:NEXT|PREVIOUS)\sVALUE\sFOR\s)\s?({_NAME})(?:\s?\.\s?({_NAME}))?",
+    re.IGNORECASE,
+)
 
 
-def drawn(digest: str, schema: str) -> frozenset[str]:
-    """The sequences whose next value is taken, as schema.name; those that routines and defaults take are not seen."""
-    return frozenset(_whole(match, schema) for match in _DRAWS.finditer(digest))
+def named(digest: str, schema: str) -> frozenset[str]:
+    """The sequences whose next or last value is asked for, as `schema`.`name`; not those of routines and defaults."""
+    return frozenset(
+        _quoted(_bare(match[1]), _bare(match[2])) if match[2] else _quoted(schema, _bare(match[1]))
+        for match in _NAMED.finditer(digest)
+    )
 
 
-def asked(digest: str, schema: str) -> frozenset[str] | None:
-    """The sequences whose last value is asked for; None when it is of none."""
-    if _ASKS.search(digest) is None:
+def asked(text: bytes, context: SqlContext) -> frozenset[str]:
+    """The sequences whose last value is asked for."""
+    tokens = text_lexer(context.ansi_quotes, context.no_backslash_escapes)(text)
+    found = (_asked_at(tokens, index, context.schema) for index in range(len(tokens)))
+    return frozenset(one[0] for one in found if one is not None)
+
+
+def with_last_values(text: bytes, context: SqlContext, values: Mapping[str, int | None]) -> bytes:
+    """``text`` asking for these values where the server knows none; columns keep their names."""
+    tokens = text_lexer(context.ansi_quotes, context.no_backslash_escapes)(text)
+    edits: list[Edit] = []
+    for statement in split(tokens):
+        edits += _edits(statement, text, context.schema, values)
+    for start, end, change in sorted(edits, reverse=True):
+        text = text[:start] + change + text[end:]
+    return text
+
+
+def _edits(statement: Tokens, text: bytes, schema: str, values: Mapping[str, int | None]) -> list[Edit]:
+    edits: list[Edit] = []
+    merged: list[Token] = []  # with a number where a last value is asked for
+    places: set[int] = set()
+    index = 0
+    while index < len(statement):
+        token = statement[index]
+        found = _asked_at(statement, index, schema)
+        if found is not None:
+            name, last = found
+            end = statement[last].end
+            if (value := values.get(name)) is not None:
+                edits.append((token.start, end, b"IFNULL(%s,%d)" % (text[token.start : end], value)))
+                places.add(len(merged))
+            token = Token(TokenKind.NUMBER, "", "", token.start, end, token.spaced)
+            index = last
+        merged.append(token)
+        index += 1
+    if word(statement, 0) in {"CREATE", "ALTER", "PREPARE"}:
+        return []  # the text is stored
+    reader = _Reader(merged, text, places)
+    reader.read(0)
+    return edits + reader.found.aliases
+
+
+class _Reader(Reader):
+    def __init__(self, statement: Tokens, text: bytes, places: set[int]) -> None:
+        super().__init__(statement, text)
+        self.places = places
+
+    def asks_at(self, index: int) -> int | None:
+        return index if index in self.places else None
+
+
+def _asked_at(tokens: Tokens, index: int, schema: str) -> tuple[str, int] | None:
+    """The sequence whose last value is asked for from this token on, and the index of the last one."""
+    if word(tokens, index) == "LASTVAL" and word(tokens, index + 1) == "(" and word(tokens, index - 1) != ".":
+        first, closes = index + 2, True
+    elif [word(tokens, index + i) for i in range(3)] == ["PREVIOUS", "VALUE", "FOR"]:
+        first, closes = index + 3, False
+    else:
         return None
-    return frozenset(_whole(match, schema) for match in _ASKS_FOR.finditer(digest))
+    last = first + 2 if word(tokens, first + 1) == "." else first
+    if last >= len(tokens) or tokens[first].kind not in _NAMES or tokens[last].kind not in _NAMES:
+        return None
+    if closes and word(tokens, last + 1) != ")":
+        return None
+    qualifier = schema if last == first else tokens[first].text
+    return _quoted(qualifier, tokens[last].text), last + closes
 
 
-def _whole(match: re.Match[str], schema: str) -> str:
-    first, second = match[1], match[2]
-    return f"{_bare(first)}.{_bare(second)}" if second else f"{schema}.{_bare(first)}"
+def _quoted(schema: str, name: str) -> str:
+    return ".".join("`" + part.replace("`", "``") + "`" for part in (schema, name))
 
 
 def _bare(name: str) -> str:
-    return name[1:-1] if name[0] in '`"' else name
+    quote = name[0]
+    return name[1:-1].replace(quote * 2, quote) if quote in '`"' else name

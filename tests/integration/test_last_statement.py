@@ -159,6 +159,22 @@ def test_found_rows_behind_a_write_in_one_text(client: RawClient) -> None:
     assert client.query("UPDATE app.t SET v = v; SELECT FOUND_ROWS()").rows == [b"\x013"]
 
 
+def test_warnings_before_a_write_in_one_text(client: RawClient) -> None:
+    client.query("SELECT 1/0, @@server_id").check()  # at the manager
+    client.query("SELECT v FROM app.t").check()
+    assert client.query("SHOW WARNINGS; UPDATE app.t SET v = v").rows == [], "a worker has left none"
+    client.query("SELECT 1/0 FROM app.t LIMIT 1").check()
+    for text in (
+        "SHOW WARNINGS; UPDATE app.t SET v = 9",
+        "SHOW WARNINGS; BEGIN",
+        "USE app; SELECT @@warning_count; DO 1",
+    ):
+        error = client.query(text).err
+        assert error is not None and error.errno == 1290, text
+    assert len(client.query("SHOW WARNINGS").rows) == 1, "none has run"
+    assert client.query("SELECT COUNT(*) FROM app.t WHERE v = 9").value == b"0"
+
+
 def test_who_has_had_no_rows_has_found_none(narrow: Daemon, client: RawClient) -> None:
     client.query("SELECT v, @@server_id FROM app.t").check()
     for first in ("", "USE app", "UPDATE app.t SET v = v"):

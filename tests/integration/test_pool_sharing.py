@@ -119,21 +119,55 @@ def test_a_role_survives(cluster: LocalCluster, narrow: Daemon) -> None:
     assert value(first, "SELECT CURRENT_ROLE()") is None
 
 
-def test_the_last_value_of_a_sequence_is_known_or_refused(narrow: Daemon) -> None:
+def test_the_last_value_of_a_sequence_survives(cluster: LocalCluster, narrow: Daemon) -> None:
     first, second = narrow.connect(database="app"), narrow.connect()
     for sql in ("CREATE OR REPLACE SEQUENCE s", "CREATE OR REPLACE SEQUENCE r", "SELECT NEXTVAL(s)"):
         ask(first, sql)
-    assert value(first, "SELECT LASTVAL(app.s)") == 1
-    ask(second, "SELECT 1")
-    for asked in ("SELECT LASTVAL(s)", "INSERT INTO t (v) VALUES (PREVIOUS VALUE FOR `s`)"):
-        with pytest.raises(pymysql.OperationalError, match="not known any more") as caught:
-            ask(first, asked)
-        assert errno(caught.value) == 1105
-    assert value(first, "SELECT NEXT VALUE FOR app.s") == 2
-    assert value(first, "SELECT LASTVAL(s)") == 2
+    for expected in (1, 2):
+        ask(second, "SELECT 1")
+        with first.cursor() as cursor:
+            cursor.execute(
+                "SELECT 'LASTVAL(s)', LASTVAL(app.s) -- LASTVAL(s)\n, previous  value for `s`, lastval(s) AS x"
+            )
+            assert [column[0] for column in cursor.description] == [
+                "LASTVAL(s)", "LASTVAL(app.s)", "previous  value for `s`", "x",
+            ]  # fmt: skip
+            assert cursor.fetchall() == (("LASTVAL(s)", expected, expected, expected),)
+        ask(second, "SELECT 1")
+        ask(first, "INSERT INTO t (v) VALUES (PREVIOUS VALUE FOR `s`)")
+        assert value(first, "SELECT v FROM t ORDER BY id DESC LIMIT 1") == expected
+        ask(second, "SELECT 1")
+        assert value(first, "SELECT NEXT VALUE FOR app.s") == expected + 1
+        assert value(first, "SELECT LASTVAL(s)") == expected + 1
     with pytest.raises(pymysql.OperationalError, match="not known any more"):
         ask(first, "SELECT LASTVAL(r)")
     assert value(second, "SELECT LASTVAL(app.s)") is None
+    with RawClient(("127.0.0.1", narrow.port), "app", cluster.passwords["app"], schema="app") as client:
+        prepared = client.prepare("SELECT LASTVAL(s)")
+        for expected in (4, 5):
+            client.query("SELECT NEXTVAL(s)").check()
+            ask(second, "SELECT 1")
+            assert client.execute(prepared.id).rows[0][2:] == expected.to_bytes(8, "little")
+            again = client.prepare("SELECT LASTVAL(s)")
+            assert client.execute(again.id).rows[0][2:] == expected.to_bytes(8, "little")
+
+
+def test_the_last_value_of_a_default_is_known_or_refused(narrow: Daemon) -> None:
+    """No text names the sequence that an INSERT draws from."""
+    first, second = narrow.connect(database="app"), narrow.connect()
+    ask(first, "CREATE OR REPLACE SEQUENCE s")
+    ask(first, "CREATE OR REPLACE TABLE d (id INT DEFAULT NEXTVAL(s), v INT)")
+    ask(first, "INSERT INTO d (v) VALUES (1)")
+    ask(second, "SELECT 1")
+    with pytest.raises(pymysql.OperationalError, match="not known any more") as caught:
+        ask(first, "SELECT LASTVAL(s)")
+    assert errno(caught.value) == 1105
+    third = narrow.connect(database="app")
+    assert value(third, "SELECT LASTVAL(s)") is None
+    for expected in (2, 3):
+        ask(third, "INSERT INTO d (v) VALUES (1)")
+        ask(second, "SELECT 1")
+        assert value(third, "SELECT LASTVAL(s)") == expected, "it has been asked for before"
 
 
 def test_prepared_statements_of_the_protocol_survive(cluster: LocalCluster, narrow: Daemon) -> None:
