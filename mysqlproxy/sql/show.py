@@ -61,10 +61,10 @@ def _tables(tokens: Tokens, index: int, finding: Finding, context: SqlContext) -
         if tokens[position].upper in {"FROM", "IN", "."}:
             names.append(tokens[position + 1].text)
     if tokens[index].upper in {"COLUMNS", "FIELDS"}:
-        if not 1 <= len(names) <= 2:
+        dotted = any(token.upper == "." for token in tokens)
+        if not 1 + dotted <= len(names) <= 2:
             finding.require(Needs.MANAGER, "a SHOW that is not understood")
             return
-        dotted = any(token.upper == "." for token in tokens)
         table, schema = (names[1], names[0]) if dotted else (names[0], names[1] if len(names) == 2 else "")
         _table(f"{schema}.{table}" if schema else table, schema, table, finding, context)
 

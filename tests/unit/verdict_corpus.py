@@ -398,6 +398,7 @@ SERVER_STATE = [
         needs=Needs.MANAGER,
     ),
     *other("each server's own", "SELECT * FROM user", needs=Needs.MANAGER, under=IN_MYSQL),
+    *other("a SHOW that is not understood", "SHOW COLUMNS FROM .", "SHOW COLUMNS IN", needs=Needs.MANAGER),
     *other(
         "differs from server to server",
         "SELECT * FROM information_schema.PROCESSLIST",
