@@ -240,16 +240,15 @@ def recall_last_values(session: Session, request: Request) -> None:
     manager = session.services.view.manager
     held = None if manager is None else session.held.get(manager.name)
     known = (None if held is None else held.sequences) or frozenset()
-    if request.code != Command.STMT_PREPARE and not asked <= known | state.last_values.keys():
+    values = state.last_values
+    executes = request.code != Command.STMT_PREPARE
+    if executes and any(name not in known and name not in values for name in asked):
         raise ClientFault(
             "LASTVAL() is not known any more: another session needed the connection; ask for it in the transaction "
             "of the statement"
         )
-    if asked & state.last_values.keys() and (
-        request.prepared is None or request.code == Command.STMT_PREPARE
-    ):
-        text = sequences.with_last_values(text, context, state.last_values)
-        request.raw = frame(packet[:offset] + text)
+    if any(name in values for name in asked) and not (executes and request.prepared is not None):
+        request.raw = frame(packet[:offset] + sequences.with_last_values(text, context, values))
 
 
 def asks_manager_instead(session: Session, errno: int) -> bool:

@@ -140,14 +140,12 @@ async def _recall(
     values: dict[str, int | None],
     pending: asyncio.Future[None],
 ) -> None:
-    names = (
-        connection.sequences or frozenset()
-    ) | values.keys()  # INSERT may have drawn on the latter unseen
+    names = [*(connection.sequences or ()), *values]  # INSERT may have drawn on the latter unseen
     last_insert_id, found = None, dict(values)
     try:
         if connection.inserted:
             last_insert_id = await _ask(connection, b"SELECT LAST_INSERT_ID()")
-        for name in sorted(names)[:MAX_SEQUENCES]:
+        for name in list(dict.fromkeys(names))[:MAX_SEQUENCES]:
             value = await _ask(connection, b"SELECT LASTVAL(%s)" % name.encode("utf-8", "surrogateescape"))
             found[name] = found.get(name) if value is None else value
     except BaseException:
