@@ -246,6 +246,8 @@ def _learn_position(
     met = verdict.kind is WRITE and not told and (walker.errno or not walker.affected_rows)
     if (met or (walker.result_sets and not walker.errno)) and not forgotten:
         position.has_read(connection.name, now)
+        if hint is not None and hint.consistency is not None and session.consistency is Consistency.EVENTUAL:
+            position.unknown_since = now  # the account's own reads do not keep what it has seen
 
 
 def _keep(connection: ServerConnection, verdict: Verdict, walker: ResponseWalker, status: int) -> int:

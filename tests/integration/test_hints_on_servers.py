@@ -26,6 +26,7 @@ def daemon(cluster: LocalCluster, shared_proxy: Proxy) -> Daemon:
         account | {"name": "app"},
         account | {"name": "direct", "strategy": "direct"},
         account | {"name": "refused", "hints": False},
+        account | {"name": "eventual", "read_consistency": "eventual"},
     ]
     return shared_proxy(users=users, routing={"strategy": "round_robin", "read_consistency": "session"})
 
@@ -158,6 +159,27 @@ def test_a_read_that_asks_for_less_sees_the_past_and_the_next_one_does_not(
         assert client.query(f"/* mysqlproxy: server=worker1 */ {count}").value == b"3"
         assert client.query(eventual).value == b"2"
         assert client.query(count).value == b"3"
+
+
+def test_reads_that_ask_for_more_never_go_back_in_time(
+    cluster: LocalCluster, daemon: Daemon, log_in: LogIn
+) -> None:
+    """Whatever the account's own reads have seen between them."""
+    client = log_in("eventual")
+    here, there = cluster.workers
+
+    def seen(hint: str) -> bytes | None:
+        return client.query(f"/* mysqlproxy: {hint} */ SELECT COUNT(*) FROM t").value
+
+    with there.connect("root") as holding:
+        ask(holding, "FLUSH TABLES WITH READ LOCK")  # nothing is applied there
+        cluster.manager.query("INSERT INTO app.t (a) VALUES (3)")
+        eventually(lambda: here.value("SELECT COUNT(*) FROM app.t") == 3)
+        assert seen(f"server={here.name} consistency=session") == b"3"
+        for _ in range(4):
+            assert seen(f"server={there.name}") == b"2"
+            client.query("SELECT COUNT(*) FROM t").check()
+            assert seen("consistency=session") == b"3"
 
 
 def test_on_mysql(mysql97: MysqlPair, daemons: Factory, free_port: Callable[[], int]) -> None:
