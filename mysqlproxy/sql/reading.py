@@ -54,7 +54,7 @@ def judge(tokens: Tokens, context: SqlContext, parse: bool) -> Finding:
 
 
 # To sqlglot FROM t is a query: FROM FROM FROM t is three, in one another without a parenthesis.
-_BEGINS_QUERY = frozenset({"FROM", "UNION", "ALL", "EXCEPT", "INTERSECT"})
+_NEVER_BEFORE_FROM = frozenset({"FROM", "UNION", "ALL", "EXCEPT", "INTERSECT", "JOIN", "STRAIGHT_JOIN", ","})
 
 
 def tree_of(tokens: Tokens) -> exp.Expr | str:
@@ -67,7 +67,7 @@ def tree_of(tokens: Tokens) -> exp.Expr | str:
     for i, token in enumerate(tokens):
         if token.upper == "." and not _joins_names(tokens, i):
             return NOT_UNDERSTOOD
-        if token.upper == "FROM" and word(tokens, i - 1) in _BEGINS_QUERY:
+        if token.upper == "FROM" and word(tokens, i - 1) in _NEVER_BEFORE_FROM:
             return NOT_UNDERSTOOD
     tree = parsing.parse(render(tokens), len(tokens))
     return NOT_UNDERSTOOD if tree is None else tree

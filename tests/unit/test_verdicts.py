@@ -381,6 +381,7 @@ HOSTILE = {
     "types of others": "SELECT " + "OBJECT (" * 60 + "1" + ")" * 60,
     "changes of data": "UPDATE t SET a = " + "STRUCT (" * 60 + "1" + ")" * 60,
     "from": "SELECT id" + " FROM" * 2500 + " t",
+    "joined from": "SELECT * FROM t" + " NATURAL JOIN FROM t" * 700,
     "dots": "SELECT app" + ".abs(1)" * 571,
     "many comments": "CALL p SELECT a FROM t /*" * 8000,
     "comments in lines": "SELECT 1\n/*" * 1400,
