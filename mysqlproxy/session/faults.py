@@ -214,7 +214,7 @@ def forget_others(session: Session, server: ServerView, request: Request) -> Non
     """What the last statement had no part in is not told as its own: see ``transfer.bring_up_to_date``."""
     held = session.held.get(server.name)
     if held is not None and (
-        (held.old_warnings and not _COUNTS.search(request.raw))
+        (held.old_warnings and transfer.asks_for_warnings(request))
         or transfer.pinged(session, request)
         or transfer.counts_no_rows(session, request)
     ):

@@ -254,7 +254,7 @@ def _keep(connection: ServerConnection, verdict: Verdict, walker: ResponseWalker
     keep = connection.keep & ~_OF_THE_MOMENT
     if status & STATUS_IN_TRANS:
         keep |= Keep.TRANSACTION
-    elif keep & Keep.ONE_TRANSACTION and verdict.kind is not OTHER and not walker.errno:
+    elif keep & Keep.ONE_TRANSACTION and verdict.kind is not OTHER and verdict.tables and not walker.errno:
         keep &= ~Keep.ONE_TRANSACTION  # the one transaction it was for has ended
     if not status & STATUS_AUTOCOMMIT:
         keep |= Keep.AUTOCOMMIT_OFF

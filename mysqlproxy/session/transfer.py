@@ -8,6 +8,7 @@ session's state already.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
 
 
+_COUNTS = re.compile("row_count|found_rows", re.IGNORECASE)
 _BAD_SCHEMA = 1049  # ER_BAD_DB_ERROR
 
 
@@ -42,7 +44,7 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
     """
     state = session.state
     version = state.version
-    if connection.old_warnings:
+    if connection.old_warnings and session.request is not None and asks_for_warnings(session.request):
         (
             await connection.query(b"DO (SELECT 1 FROM information_schema.CHARACTER_SETS LIMIT 0)")
         ).raise_error()
@@ -88,6 +90,11 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
         elif counts_no_rows(session, session.request):
             (await connection.query(b"SELECT 1 LIMIT 0")).raise_error()
     connection.synced = version
+
+
+def asks_for_warnings(request: Request) -> bool:
+    """And for no count, which forgetting warnings would change."""
+    return request.verdict.needs is LAST_STATEMENT and _COUNTS.search(request.verdict.digest) is None
 
 
 def pinged(session: Session, request: Request) -> bool:

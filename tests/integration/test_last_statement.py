@@ -12,6 +12,7 @@ import pytest
 
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
+from mysqlproxy.protocol.capabilities import STATUS_IN_TRANS, STATUS_IN_TRANS_READONLY
 from tests.support.raw import PING, RESET_CONNECTION, STATISTICS, RawClient, proxied
 from tests.support.sessions import servers
 from tests.support.waiting import eventually
@@ -120,6 +121,25 @@ def test_warnings_stand_until_a_statement_uses_tables(
     assert not taken(narrow)
     client.query(f"SELECT {names[1]} v FROM app.t").check()
     assert taken(narrow)
+
+
+def test_forgetting_old_warnings_forgets_no_rows(cluster: LocalCluster, client: RawClient) -> None:
+    names = [f"/* mysqlproxy: server={server.name} */" for server in cluster.workers]
+    client.query(f"SELECT {names[0]} 1/0 FROM app.t LIMIT 1").check()
+    for name in (names[1], names[0]):
+        client.query(f"SELECT {name} v FROM app.t").check()
+    client.query("SET time_zone = '+03:00'").check()
+    assert client.query("SELECT FOUND_ROWS()").value == b"3"
+
+
+def test_set_transaction_is_for_the_next_one_alone(client: RawClient) -> None:
+    """A SELECT without tables is none."""
+    for between in ("SELECT 1/0", "DO 1"):
+        for sql in ("SET TRANSACTION READ ONLY", between, "SELECT v FROM app.t"):
+            client.query(sql).check()
+        answer = client.query("COMMIT AND CHAIN")
+        assert answer.ok.status & STATUS_IN_TRANS and not answer.ok.status & STATUS_IN_TRANS_READONLY
+        client.query("ROLLBACK").check()
 
 
 def test_a_ping_makes_the_row_count_zero(narrow: Daemon, client: RawClient) -> None:
