@@ -24,8 +24,8 @@ COMPILED = {
     "protocol": ("codec", "commands", "framing", "prepared", "response", "tracking"),
     "routing": ("offload", "route", "strategies"),
     "session": (
-        "admit", "client", "commands", "engine", "faults", "freshness", "passage", "position", "prepared", "record",
-        "relay", "request", "services", "settle", "state", "trackers", "transfer",
+        "admit", "client", "commands", "engine", "faults", "freshness", "last_statement", "passage", "position",
+        "prepared", "record", "relay", "request", "services", "settle", "state", "trackers", "transfer",
     ),
     "sql": ("charsets", "classifier", "digest", "verdict"),
 }  # fmt: skip

@@ -46,7 +46,7 @@ from mysqlproxy.pool.pools import Pools
 from mysqlproxy.protocol.build import compiled
 from mysqlproxy.protocol.credentials import ServerCredential
 from mysqlproxy.routing.strategies import Balance
-from mysqlproxy.session import faults, lifecycle
+from mysqlproxy.session import ending, faults
 from mysqlproxy.session.client import Client
 from mysqlproxy.session.engine import Session
 from mysqlproxy.session.login import UTF8MB4_GENERAL_CI
@@ -323,8 +323,8 @@ class Daemon:
         self.notifier.stopping(f"draining {len(services.sessions)} clients")
         self.listeners.close()
         for session in list(services.sessions.values()):
-            if session.login_packets is not None or lifecycle.may_end(session):
-                lifecycle.shut_down(session)
+            if session.login_packets is not None or ending.may_end(session):
+                ending.shut_down(session)
         try:
             async with asyncio.timeout(self.config.limits.drain_timeout):
                 while services.sessions:
@@ -333,7 +333,7 @@ class Daemon:
         except TimeoutError:
             log.warning("drain_timeout: %d clients are closed", len(services.sessions))
         for session in list(services.sessions.values()):
-            lifecycle.shut_down(session)
+            ending.shut_down(session)
 
     # --- the daemon's heartbeat -------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from mysqlproxy.protocol import response
 from mysqlproxy.protocol.commands import Command, statement_offset
 from mysqlproxy.protocol.framing import HEADER, MAX_PAYLOAD, frame, payload_of
 from mysqlproxy.protocol.prepared import cursor_requested, parameter_types, statement_id
-from mysqlproxy.session import hinting, kill, lifecycle, transfer
+from mysqlproxy.session import ending, hinting, kill, lifecycle, resetting, transfer
 from mysqlproxy.session.admit import admit
 from mysqlproxy.session.prepared import Prepared
 from mysqlproxy.session.request import INIT_DB, MANAGER_COMMAND, Request
@@ -147,7 +147,7 @@ def _ping(session: Session, raw: bytes) -> None:
 
 
 def _quit(session: Session, raw: bytes) -> None:
-    lifecycle.close(session)
+    ending.close(session)
 
 
 def _process_kill(session: Session, raw: bytes) -> None:
@@ -170,14 +170,14 @@ def _kill(session: Session, request: Request) -> None:
 
 def _reset_connection(session: Session, raw: bytes) -> None:
     if _has_next_hop(session):
-        lifecycle.forget_state(session, session.login_schema)
+        resetting.forget_state(session, session.login_schema)
         session.busy = True
-        session.run(lifecycle.restart(session), "reset")
+        session.run(resetting.restart(session), "reset")
     elif held := [one for one in session.held.values() if one.keep & STAY and one.is_quiet()]:
         session.busy = True
-        session.run(lifecycle.reset(session, held), "reset")
+        session.run(resetting.reset(session, held), "reset")
     else:
-        lifecycle.forget_state(session, session.login_schema)
+        resetting.forget_state(session, session.login_schema)
         session.reply_ok()
 
 

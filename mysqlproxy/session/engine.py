@@ -32,7 +32,18 @@ from mysqlproxy.protocol.packets import Ok, build_eof, build_err, build_ok
 from mysqlproxy.routing.offload import READ_ONLY, Offload
 from mysqlproxy.routing.route import Stay, Why, route, unless_it_writes
 from mysqlproxy.routing.strategies import not_taken
-from mysqlproxy.session import commands, faults, freshness, lifecycle, settle, transfer, upload, waiting
+from mysqlproxy.session import (
+    commands,
+    ending,
+    faults,
+    freshness,
+    last_statement,
+    lifecycle,
+    settle,
+    transfer,
+    upload,
+    waiting,
+)
 from mysqlproxy.session.admit import Admitted
 from mysqlproxy.session.client import Client, Handler
 from mysqlproxy.session.context import isolation, set_last, sql_context
@@ -148,7 +159,7 @@ class Session(Handler):
     def client_lost(self) -> None:
         if self.login_packets is not None:
             self.login_packets.lost()
-        lifecycle.end(self)
+        ending.end(self)
 
     def client_writable(self, writable: bool) -> None:
         """Back-pressure: a client that reads slowly stops the reading from its server, and only from that."""
@@ -167,7 +178,7 @@ class Session(Handler):
             self.client.write(
                 frame(build_err(error.errno, error.sqlstate, str(error)), self._reply_sequence())
             )
-        lifecycle.close(self)
+        ending.close(self)
 
     def _reply_sequence(self) -> int:
         return self.login_packets.sequence if self.login_packets is not None else 1
@@ -221,7 +232,7 @@ class Session(Handler):
             self.why = Why.KEPT
             server = services.view.by_name.get(bound) or ServerView(bound, Role.WORKER)  # removed: it drains
             return unless_it_writes(request.verdict, services.view, server)
-        stay = faults.check_last_statement(self, request) if needs is LAST_STATEMENT else self.stay
+        stay = last_statement.check(self, request) if needs is LAST_STATEMENT else self.stay
         server, self.why = route(
             request.verdict,
             services.view,
@@ -245,7 +256,7 @@ class Session(Handler):
             if server is not chosen:
                 not_taken(services.balance)
         elif needs is LAST_STATEMENT:
-            faults.forget_others(self, server, request)
+            last_statement.forget_others(self, server, request)
         return server
 
     async def connection(self, server: ServerView) -> ServerConnection:
@@ -298,7 +309,7 @@ class Session(Handler):
         if self.client.upload is not None:
             # An answer in the middle of an upload: what the client still sends is no command.
             log.error("a server answered before the file's end", extra={"session": self.id})
-            lifecycle.close(self)
+            ending.close(self)
             return
         if self.reask:
             self.reask = False
@@ -338,8 +349,8 @@ class Session(Handler):
         self.busy = False
         if self.epoch != self.services.view.epoch:
             faults.roles_changed(self)
-        if self.services.draining and not self.gone and lifecycle.may_end(self):
-            lifecycle.shut_down(self)
+        if self.services.draining and not self.gone and ending.may_end(self):
+            ending.shut_down(self)
         else:
             self.client.pump()
 
@@ -404,7 +415,7 @@ class Session(Handler):
             await work
         except Exception:
             log.exception("internal error", extra={"session": self.id})
-            lifecycle.close(self)
+            ending.close(self)
 
     # --- reported by the relay --------------------------------------------------------------------------------
 

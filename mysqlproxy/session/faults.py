@@ -8,11 +8,9 @@ too: nobody knows whether it happened. A read of which nothing has reached the c
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING
 
 from mysqlproxy.cluster.view import ServerView
-from mysqlproxy.config.schema import Consistency
 from mysqlproxy.errors import (
     ClientFault,
     Interrupted,
@@ -26,8 +24,8 @@ from mysqlproxy.pool.keep import IRREPLACEABLE, Keep, names
 from mysqlproxy.protocol.commands import Command, statement_offset
 from mysqlproxy.protocol.framing import frame, payload_of
 from mysqlproxy.protocol.packets import build_err
-from mysqlproxy.routing.route import NO_ROWS, Stay, last_server, only_session_state
-from mysqlproxy.session import freshness, lifecycle, settle, transfer
+from mysqlproxy.routing.route import only_session_state
+from mysqlproxy.session import ending, settle
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql import sequences
 from mysqlproxy.sql.verdict import Effect, Kind
@@ -45,9 +43,6 @@ _MAX_TRIES = 4  # servers asked for one read
 # ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR, ER_DBACCESS_DENIED_ERROR, ER_PROCACCESS_DENIED_ERROR;
 # ER_ACCESS_DENIED_ERROR meets the daemon at its login to the worker).
 _MANAGER_DECIDES = frozenset((1290, 1792, 1836, 1146, 1054, 1049, 1305, 1356, 1142, 1143, 1044, 1370))
-
-_COUNTS = re.compile(rb"row_count|found_rows", re.IGNORECASE)
-_FOUND_ROWS = re.compile(rb"found_rows", re.IGNORECASE)
 
 LOST = ServerFault("Lost connection to server during query")
 
@@ -113,7 +108,7 @@ def idle_connection_lost(session: Session, connection: ServerConnection) -> None
     if session.gone or session.active is connection:
         return
     if connection.keep & Keep.HOP and session.login_packets is None:
-        lifecycle.hop_lost(session, connection)
+        ending.hop_lost(session, connection)
     elif connection.keep & IRREPLACEABLE:
         log.warning(
             "server %s is lost, and with it %s; the client is closed",
@@ -168,57 +163,6 @@ def is_bound(session: Session, name: str) -> bool:
         return True
     settle.remember_server(session)
     return False
-
-
-def check_last_statement(session: Session, request: Request) -> Stay:
-    """Warnings keep their connection; counts do not, or every session that wrote would keep one for ever.
-
-    Returns:
-        What to route by: where nothing was left that several statements could be told of, they go where they may.
-
-    Raises:
-        ClientFault: the answer is a count that went with its connection.
-    """
-    stay = session.stay
-    last = last_server(request.verdict, stay)
-    if last not in (stay.last_server, NO_ROWS) and stay.server and not stay.reads_leave:
-        last = None  # the client would be told the flags of another connection than its transaction's
-    text = request.raw if request.prepared is None else request.prepared.request
-    if last and request.verdict.statements > 1 and not _COUNTS.search(text):
-        held = session.held.get(last)
-        if held is not None and not held.keep & Keep.WARNINGS:
-            return Stay(stay.server, stay.reads_leave, stay.manager_reads)
-    manager = session.services.view.manager
-    if (
-        request.verdict.tables
-        and last
-        and (manager is None or last != manager.name)
-        and freshness.consistency(session) in (Consistency.STRONG, Consistency.GLOBAL)
-    ):
-        raise ClientFault(
-            "What the last statement left is on a worker, which cannot be asked to wait for others' writes without "
-            "forgetting it; ask for it in a statement without tables"
-        )
-    if last in ("", NO_ROWS) or last in session.services.view.by_name or request.code == Command.STMT_PREPARE:
-        return stay
-    if _COUNTS.search(text) and not (session.pinged > session.since and not _FOUND_ROWS.search(text)):
-        raise ClientFault(
-            "ROW_COUNT() and FOUND_ROWS() of the last statement are not known any more: another session needed the "
-            "connection, or a transaction began on another one; ask for them in the transaction of the statement, or "
-            "in its text"
-        )
-    return stay
-
-
-def forget_others(session: Session, server: ServerView, request: Request) -> None:
-    """What the last statement had no part in is not told as its own: see ``transfer.bring_up_to_date``."""
-    held = session.held.get(server.name)
-    if held is not None and (
-        (held.old_warnings and transfer.asks_for_warnings(request))
-        or transfer.pinged(session, request)
-        or transfer.counts_no_rows(session, request)
-    ):
-        held.synced = -1
 
 
 def recall_last_values(session: Session, request: Request) -> None:
@@ -321,4 +265,4 @@ def end(session: Session, error: ProxyError | None) -> None:
     if error is not None:
         sequence = 1 if session.request is None else session.request.answer_sequence()
         session.client.write(frame(build_err(error.errno, error.sqlstate, str(error)), sequence))
-    lifecycle.close(session)
+    ending.close(session)

@@ -14,7 +14,7 @@ from mysqlproxy.errors import ClientFault, Interrupted, PolicyDenied, ProxyError
 from mysqlproxy.pool.connection import fault_of
 from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
-from mysqlproxy.session import lifecycle, waiting
+from mysqlproxy.session import ending, waiting
 from mysqlproxy.sql.verdict import KillTarget
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _kill_itself(session: Session, target: KillTarget) -> None:
         return
     error = _KILLED if session.services.view.mariadb else Interrupted()
     session.client.write(frame(build_err(error.errno, error.sqlstate, str(error)), 1))
-    lifecycle.close(session)
+    ending.close(session)
 
 
 async def _ask_server(session: Session, victim: Session, number: int) -> None:
@@ -103,4 +103,4 @@ def end_victim(victim: Session) -> None:
     if victim.request is not None and not victim.request.relayed:
         sequence = victim.request.answer_sequence()
         victim.client.write(frame(build_err(_KILLED.errno, _KILLED.sqlstate, str(_KILLED)), sequence))
-    lifecycle.close(victim)
+    ending.close(victim)

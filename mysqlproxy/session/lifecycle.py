@@ -1,7 +1,6 @@
-"""How a session begins and ends: login, COM_CHANGE_USER, reset, close, and the end when the daemon drains.
+"""How a session begins: the login, and COM_CHANGE_USER, which is another one. Called by the engine.
 
-Called by the engine. A session ends exactly once; whatever it held goes back to the pool, which resets it (that rolls
-back and unlocks), and a statement that still runs is killed on its server.
+``session.login`` holds the dialogue with the client; here is what a session becomes by it, or why it ends.
 """
 
 from __future__ import annotations
@@ -9,31 +8,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from mysqlproxy.cluster.hop import PROBE, described
 from mysqlproxy.errors import (
     AccessDenied,
     ClientFault,
-    MalformedPacket,
     PolicyDenied,
     ProxyError,
     ServerFault,
     TooManyConnections,
 )
 from mysqlproxy.gatekeeper.login import Accept, default_plugin, new_nonce
-from mysqlproxy.pool.connection import ServerConnection
-from mysqlproxy.pool.keep import Keep
 from mysqlproxy.pool.login import Identity
 from mysqlproxy.protocol.assertion import Assertion
 from mysqlproxy.protocol.capabilities import SESSION_TRACK, STATUS_AUTOCOMMIT
 from mysqlproxy.protocol.credentials import ServerCredential
-from mysqlproxy.protocol.framing import frame, payload_of
+from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.handshake import ChangeUser, HandshakeResponse, parse_change_user
-from mysqlproxy.protocol.packets import Ok, build_err, build_ok, parse_err
-from mysqlproxy.routing.route import Stay
+from mysqlproxy.protocol.packets import Ok, build_err, build_ok
 from mysqlproxy.session import settle
+from mysqlproxy.session.ending import close, refuse_and_close
 from mysqlproxy.session.login import (
     Dialogue,
     LoginPackets,
@@ -45,8 +40,8 @@ from mysqlproxy.session.login import (
     some_server,
     too_late,
 )
+from mysqlproxy.session.resetting import forget_state
 from mysqlproxy.session.services import FIRST_ID, LAST_ID
-from mysqlproxy.session.trackers import Trackers
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -55,7 +50,6 @@ log = logging.getLogger("mysqlproxy.login")
 
 Request = HandshakeResponse | ChangeUser
 
-SHUTDOWN = ServerFault("Server shutdown in progress", errno=1053, sqlstate="08S01")
 _REASONS = {1129: "host_blocked", 1130: "host_not_allowed"}
 _NO_FAILURES = (
     1159,
@@ -63,7 +57,6 @@ _NO_FAILURES = (
     3118,
     4151,
 )  # too late; the password was right, but the account is locked or expired
-_AFTER_PING = 2.0  # seconds
 _MAX_ATTRIBUTE = 256  # characters of a client's program_name that are passed on
 
 
@@ -319,160 +312,3 @@ async def _change_user(session: Session, request: ChangeUser, packets: LoginPack
         close(session)
     else:
         _welcome(session, packets)
-
-
-def forget_state(session: Session, schema: bytes | None = None) -> None:
-    """As after a new login: COM_RESET_CONNECTION and COM_CHANGE_USER. What was written stays known.
-
-    All connections go back and are reset there; MariaDB's own COM_RESET_CONNECTION would keep the default schema and
-    forget the trackers and the login's charset.
-    """
-    session.prepared.clear()
-    release_all(session)
-    session.state.reset(schema)
-    session.trackers = Trackers()
-    session.position.rolled_back(session.loop.time())
-    session.recall = None
-    session.stay = Stay()
-    session.offload.begin(session.services.view.isolation)
-    session.barred = frozenset()
-    session.status = session.login_status
-    session.stay.manager_reads = settle.manager_reads(session)
-    session.transaction_since = 0.0
-    session.context_changed()
-
-
-async def reset(session: Session, connections: list[ServerConnection]) -> None:
-    """COM_RESET_CONNECTION while something is open: the OK says that transaction and locks have ended."""
-    for connection in connections:
-        with contextlib.suppress(ProxyError, TimeoutError):  # one that breaks tells its session itself
-            async with asyncio.timeout(session.services.config.limits.connect_timeout):
-                await connection.claim(connection.reset(session.identity))
-    if not session.gone:
-        session.task = None
-        forget_state(session, session.login_schema)
-        session.reply_ok()
-
-
-async def restart(session: Session) -> None:
-    """COM_RESET_CONNECTION where the next hop keeps the state: told at once, so that locks end."""
-    try:
-        for connection in list(session.held.values()):
-            async with asyncio.timeout(session.services.config.limits.connect_timeout):
-                await connection.reset_hop()
-    except (ProxyError, TimeoutError) as error:
-        log.warning("a reset failed: %s", error, extra={"session": session.id})
-        close(session)
-        return
-    session.task = None
-    session.reply_ok()
-
-
-def release_all(session: Session) -> None:
-    """All connections go back; but a hop's stays, to be reset before its next use, until the session's end."""
-    held, session.held = session.held, {}
-    for connection in held.values():
-        if connection.keep & Keep.HOP and not session.gone and not connection.closed:
-            connection.restart = True
-            session.held[connection.name] = connection
-            continue
-        pool = session.services.pools.get(connection.name)
-        if pool is not None and not connection.closed:
-            pool.release(connection)
-        else:
-            connection.abort()
-
-
-def close(session: Session) -> None:
-    """Close the client after what was written to it, and end."""
-    session.client.close()
-    end(session)
-
-
-def hop_lost(session: Session, connection: ServerConnection) -> None:
-    """The next hop has gone between two statements: an idle client is told why, in that hop's last words if it had
-    some.
-    """
-    chain = session.services.chain
-    error = ServerFault(f"Lost connection to the {chain.next_hop if chain is not None else 'server'}")
-    with contextlib.suppress(MalformedPacket):
-        last = parse_err(payload_of(connection.last_words), session.capabilities)
-        error = ServerFault(last.message, errno=last.errno, sqlstate=last.sqlstate)
-    log.warning("%s; the client is closed", error, extra={"session": session.id})
-    refuse_and_close(session, error)
-
-
-def may_end(session: Session) -> bool:
-    """Whether a session may be closed when the daemon drains: it is idle, with nothing that would be lost.
-
-    Pools ask with COM_PING before they use a connection: who was told just now that it is good has a statement on
-    its way, which would be lost for nothing.
-    """
-    asked = session.pinged > session.since and monotonic() - session.pinged < _AFTER_PING
-    return not (session.busy or asked or session.must_stay())
-
-
-def shut_down(session: Session) -> None:
-    """The daemon is going down and this session must not stay."""
-    refuse_and_close(session, SHUTDOWN)
-
-
-def refuse_and_close(session: Session, error: ProxyError) -> None:
-    """Close a client that may be in any state, with an error where the protocol has room for one.
-
-    An idle one gets it unasked, as servers do it (MySQL's 4031, MariaDB's 1053): sequence id 0.
-    """
-    request, login = session.request, session.login_packets
-    if request is None or not request.relayed:
-        sequence = (
-            login.sequence if login is not None else 0 if request is None else request.answer_sequence()
-        )
-        session.client.write(frame(build_err(error.errno, error.sqlstate, str(error)), sequence))
-    close(session)
-
-
-def end(session: Session) -> None:
-    """Give everything back. Idempotent."""
-    if session.gone:
-        return
-    session.gone = session.busy = True
-    services = session.services
-    services.sessions.pop(session.id, None)
-    services.newcomers.gone(session.id)
-    if not services.sessions:
-        services.emptied.set()
-    session.admitted.leave()
-    for ticket in session.tickets:
-        ticket.release()
-    if session.task is not None and session.task is not asyncio.current_task():
-        session.task.cancel()
-    active = session.active
-    if active is not None:
-        session.held.pop(active.name, None)
-        session.leave(active)
-        _abandon(session, active)
-    release_all(session)
-
-
-def _abandon(session: Session, connection: ServerConnection) -> None:
-    """Nobody waits for the statement any more: kill it, then drop its connection."""
-    connection.owner = None
-    connection.consumer = _NOBODY
-    session.services.counters.killed("client_gone")
-    session.services.pools.kill(connection, then_drop=True)
-
-
-class _Nobody:
-    """Takes what still comes while the KILL is on its way."""
-
-    def server_data(self, data: bytes) -> None:
-        pass
-
-    def server_lost(self, error: Exception | None) -> None:
-        pass
-
-    def server_writable(self, writable: bool) -> None:
-        pass
-
-
-_NOBODY = _Nobody()

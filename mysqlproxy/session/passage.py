@@ -25,7 +25,7 @@ from mysqlproxy.protocol.credentials import ServerCredential
 from mysqlproxy.protocol.framing import HEADER
 from mysqlproxy.protocol.handshake import build_auth_switch
 from mysqlproxy.protocol.prepared import cursor_requested
-from mysqlproxy.session import lifecycle, upload
+from mysqlproxy.session import ending, lifecycle, upload
 from mysqlproxy.session.engine import Session
 from mysqlproxy.session.faults import LOST
 from mysqlproxy.session.login import Dialogue, LoginPackets, channel_of, next_is_down, some_server
@@ -139,7 +139,7 @@ class Passage(Session):
             raise ClientFault("Got packets out of order", errno=1156, sqlstate="08S01")
         code = raw[HEADER] if len(raw) > HEADER else -1
         if code == Command.QUIT:
-            lifecycle.close(self)
+            ending.close(self)
         elif code == Command.CHANGE_USER:
             self.upstream.consumer = None
             lifecycle.change_user(self, raw[HEADER:])
@@ -179,7 +179,7 @@ class Passage(Session):
         connection.consumer = Idle(self)
         if self.client.upload is not None:
             log.error("a server answered before the file's end", extra={"session": self.id})
-            lifecycle.close(self)
+            ending.close(self)
             return
         if request.code != Command.RESET_CONNECTION:  # no other hop counts it
             count(self, connection, OTHER, now - request.started)
@@ -202,11 +202,11 @@ class Passage(Session):
         """It broke between commands; the pool tells."""
         self.held.pop(connection.name, None)
         if not self.gone and self.active is not connection and self.login_packets is None:
-            lifecycle.hop_lost(self, connection)
+            ending.hop_lost(self, connection)
 
     def _lost(self) -> None:
         if not self.gone:
-            lifecycle.refuse_and_close(self, LOST)
+            ending.refuse_and_close(self, LOST)
 
 
 class Straight:

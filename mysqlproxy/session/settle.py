@@ -27,7 +27,7 @@ from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.response import ResponseWalker
 from mysqlproxy.protocol.tracking import is_statement_id, parse_session_state
 from mysqlproxy.routing.route import Why
-from mysqlproxy.session import freshness
+from mysqlproxy.session import freshness, last_statement
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql import sequences
 from mysqlproxy.sql.definition import names_defined
@@ -86,17 +86,6 @@ _COLLATE = re.compile(rb"\bcollate\b", re.IGNORECASE)
 _SET_NAMES = re.compile(
     rb"\s*set\s+names\s+['\"]?(\w+)['\"]?\s+collate\s+['\"]?(\w+)['\"]?\s*;?\s*\Z", re.IGNORECASE
 )
-# Commands that leave ROW_COUNT() and FOUND_ROWS() as they are.
-_COUNT_NOTHING: Final = frozenset((Command.STMT_PREPARE, Command.STATISTICS))
-# Statements that answer with rows which FOUND_ROWS() does not count.
-_ROWS_UNCOUNTED = ("ANALYZE", "CHECKSUM", "EXPLAIN", "SHOW CREATE", "SHOW ERR", "SHOW GRANTS", "SHOW WARN")
-_DIAGNOSTICS = re.compile(r"GET\b|SHOW (?:WARN|ERR|COUNT)", re.IGNORECASE)
-# MariaDB: what surely opens no tables, also no derived ones and none of information_schema.
-_NO_TABLES = re.compile(
-    r"(?:(?:BEGIN|COMMIT|DO|GET|RELEASE|ROLLBACK|SAVEPOINT|SELECT|SET|START|USE)\b|SHOW (?:WARN|ERR|COUNT))"
-    r"(?!.*\b(?:FROM|TABLE)\b)",
-    re.IGNORECASE | re.DOTALL,
-)
 _MAY_SET_ROLE = Effect.ROLE | Effect.UNTRACKED
 # No server reports roles. Names that every client character set writes alike, and nothing else behind them.
 _SET_ROLE = re.compile(rb"(?:\x00\x01)?\s*(set\s+role\s+[\w'\"`@%.,\s-]+);?\s*\Z", re.IGNORECASE)
@@ -122,7 +111,7 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     ):
         # A plain read that left everything as it was: most statements.
         if session.stay.last_server != connection.name or session.stay.apart:
-            _is_last(session, connection, request, rows=True)
+            last_statement.is_last(session, connection, request, rows=True)
         session.position.has_read(connection.name, session.since)
         if session.relay.altered:
             session.status = session.relay.told(status) & _STANDING
@@ -138,7 +127,7 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     _learn_position(session, connection, request, verdict, status)
     tracked = not connection.keep & Keep.UNTRACKED
     keep = _keep(connection, verdict, walker, status)
-    if connection.keep & Keep.WARNINGS and _leaves_warnings(connection, request):
+    if connection.keep & Keep.WARNINGS and last_statement.leaves_warnings(connection, request):
         keep |= Keep.WARNINGS
     connection.keep = keep
     if connection.was_manager and verdict is not _NOTHING:
@@ -170,7 +159,9 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         why = session.state.uncarried or "; ".join(verdict.reasons)[:MAX_REASON]
         log.info("the session stays on %s: %s", connection.name, why, extra={"session": session.id})
     if session.stay.last_server != connection.name or session.stay.apart:
-        _is_last(session, connection, request, rows=_counts_rows(connection, verdict))
+        last_statement.is_last(
+            session, connection, request, rows=last_statement.counts_rows(connection, verdict)
+        )
     _remember_stay(session, connection)
 
 
@@ -301,72 +292,6 @@ def _remember_stay(session: Session, connection: ServerConnection) -> None:
         session.transaction_since = 0.0
     elif not session.transaction_since:
         session.transaction_since = session.since
-
-
-def _counts_rows(connection: ServerConnection, verdict: Verdict) -> bool:
-    """Whether FOUND_ROWS() is of this statement. INSERT ... SELECT sets it, INSERT ... RETURNING does not."""
-    walker, text = connection.walker, verdict.digest.upper()
-    if walker.errno:
-        return bool(walker.result_sets)
-    if text.startswith(_ROWS_UNCOUNTED):
-        return False
-    if not connection.mariadb and text.startswith(("CALL", "DO", "UPDATE")):
-        return True
-    return "SELECT" in text or (
-        walker.result_sets > 0 and not text.startswith(("INSERT", "REPLACE", "DELETE"))
-    )
-
-
-def _leaves_warnings(connection: ServerConnection, request: Request) -> bool:
-    """Whether SHOW WARNINGS still tells those of before this statement: on MariaDB while it uses no tables."""
-    walker, verdict = connection.walker, request.verdict
-    if request.code == Command.STATISTICS:
-        return True
-    if walker.errno or walker.warnings or verdict.tables:
-        return False
-    if verdict.kind is WRITE and (
-        verdict.functions or verdict.effects or verdict.digest[:3].upper() != "DO "
-    ):
-        return False
-    return (_NO_TABLES if connection.mariadb else _DIAGNOSTICS).match(verdict.digest) is not None
-
-
-def _is_last(session: Session, connection: ServerConnection, request: Request, *, rows: bool) -> None:
-    """The last statement ran here: what the one before left elsewhere can no longer be asked for, but for warnings
-    that this one leaves standing.
-
-    Args:
-        rows: FOUND_ROWS() is of it; else still of the last one with rows.
-    """
-    stay, last = session.stay, session.stay.last_server
-    before = session.held.get(last or "")
-    if rows and not stay.apart and (before is None or not before.keep & OF_LAST_STATEMENT):
-        stay.last_server = connection.name
-        return
-    warned = session.held.get(stay.warned_server or last or "")
-    walker = connection.walker
-    if request.code not in _COUNT_NOTHING or walker.errno or walker.warnings:
-        of_rows = session.held.get(stay.rows_server or "")
-        stay.last_server = connection.name
-        if rows or connection.name == stay.rows_server:
-            stay.rows_server = ""
-        elif stay.rows_server == "" and last not in ("", connection.name):
-            stay.rows_server = last
-        for left in (before, of_rows):
-            if left is not None and left is not connection and left.name != stay.rows_server:
-                left.keep &= ~Keep.FOUND_ROWS
-                left.offer()
-    stay.warned_server = ""
-    if warned is not None and warned is not connection and warned.keep & Keep.WARNINGS:
-        if not _leaves_warnings(connection, request):
-            warned.old_warnings = True
-            warned.keep &= ~Keep.WARNINGS
-            warned.offer()
-        elif warned.name != stay.last_server:
-            stay.warned_server = warned.name
-    elif warned is connection and connection.name != stay.last_server and connection.keep & Keep.WARNINGS:
-        stay.warned_server = connection.name  # a PREPARE beside them
-    stay.apart = stay.rows_server != "" or stay.warned_server != ""
 
 
 def forget_connection(session: Session, connection: ServerConnection) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mysqlproxy.config.schema import Limits
 from mysqlproxy.errors import ClientFault
-from mysqlproxy.session import lifecycle, waiting
+from mysqlproxy.session import ending, waiting
 from mysqlproxy.session.request import Request
 from mysqlproxy.session.services import Services
 
@@ -63,7 +63,7 @@ def _look_at_socket(session: Session, now: float, limits: Limits) -> None:
         log.warning("write_timeout: the client is closed", extra={"session": session.id})
         session.services.counters.denied("write_timeout")
         client.abort()  # there is no room for a word
-        lifecycle.end(session)
+        ending.end(session)
 
 
 def _look_at(session: Session, now: float, limits: Limits) -> None:
@@ -72,8 +72,8 @@ def _look_at(session: Session, now: float, limits: Limits) -> None:
     if request is None:
         idle = now - session.since
         limit = account.idle_transaction_timeout
-        if session.services.draining and lifecycle.may_end(session):
-            lifecycle.shut_down(session)
+        if session.services.draining and ending.may_end(session):
+            ending.shut_down(session)
         elif idle > limits.idle_timeout and not session.busy:
             _close(session, "idle_timeout", _IDLE)
         elif limit is not None and session.transaction_since and idle > limit and not session.busy:
@@ -109,4 +109,4 @@ def _close(session: Session, why: str, error: ClientFault) -> None:
     """Nothing of an open transaction stays: what the session held is reset, and what runs is killed."""
     log.warning("%s: the client is closed", why, extra={"session": session.id})
     session.services.counters.denied(why)
-    lifecycle.refuse_and_close(session, error)
+    ending.refuse_and_close(session, error)

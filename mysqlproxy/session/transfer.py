@@ -8,7 +8,6 @@ session's state already.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
@@ -21,18 +20,17 @@ from mysqlproxy.protocol.codec import read_lenenc_bytes
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame, payload_of
 from mysqlproxy.protocol.prepared import parse_prepare_ok, with_parameter_types, with_statement_id
-from mysqlproxy.routing.route import NO_ROWS
+from mysqlproxy.session import last_statement
 from mysqlproxy.session.prepared import Prepared
 from mysqlproxy.session.request import Request
 from mysqlproxy.session.state import reread
 from mysqlproxy.sql.sequences import MAX_SEQUENCES, with_last_values
-from mysqlproxy.sql.verdict import LAST_INSERT, LAST_STATEMENT
+from mysqlproxy.sql.verdict import LAST_INSERT
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
 
 
-_COUNTS = re.compile("row_count|found_rows", re.IGNORECASE)
 _BAD_SCHEMA = 1049  # ER_BAD_DB_ERROR
 
 
@@ -44,7 +42,11 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
     """
     state = session.state
     version = state.version
-    if connection.old_warnings and session.request is not None and asks_for_warnings(session.request):
+    if (
+        connection.old_warnings
+        and session.request is not None
+        and last_statement.asks_for_warnings(session.request)
+    ):
         (
             await connection.query(b"DO (SELECT 1 FROM information_schema.CHARACTER_SETS LIMIT 0)")
         ).raise_error()
@@ -85,28 +87,11 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
         _bar(session, connection, error)
         raise
     if session.request is not None:
-        if pinged(session, session.request):
+        if last_statement.pinged(session, session.request):
             (await connection.command(bytes((Command.PING,)))).raise_error()
-        elif counts_no_rows(session, session.request):
+        elif last_statement.counts_no_rows(session, session.request):
             (await connection.query(b"SELECT 1 LIMIT 0")).raise_error()
     connection.synced = version
-
-
-def asks_for_warnings(request: Request) -> bool:
-    """And for no count, which forgetting warnings would change."""
-    return request.verdict.needs is LAST_STATEMENT and _COUNTS.search(request.verdict.digest) is None
-
-
-def pinged(session: Session, request: Request) -> bool:
-    """Whether ROW_COUNT() is asked for behind a COM_PING, which makes it 0; the daemon has answered that itself."""
-    asks = request.verdict.needs is LAST_STATEMENT and "row_count" in request.verdict.functions
-    return asks and session.pinged > session.since
-
-
-def counts_no_rows(session: Session, request: Request) -> bool:
-    """Whether FOUND_ROWS() is asked for before any rows. A reset leaves what somebody else's last statement found."""
-    asks = request.verdict.needs is LAST_STATEMENT and "found_rows" in request.verdict.functions
-    return asks and session.stay.rows_server == NO_ROWS
 
 
 def _bar(session: Session, connection: ServerConnection, error: ServerFault) -> None:
