@@ -155,7 +155,7 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         _learn_prepared(session, connection, request, status)
     if session.state.uncarried:
         connection.keep |= Keep.UNTRACKED
-    if tracked and connection.keep & Keep.UNTRACKED:
+    if tracked and connection.keep & Keep.UNTRACKED and not connection.keep & Keep.HOP:  # there it stays anyway
         why = session.state.uncarried or "; ".join(verdict.reasons)[:MAX_REASON]
         log.info("the session stays on %s: %s", connection.name, why, extra={"session": session.id})
     if session.stay.last_server != connection.name or session.stay.apart:
