@@ -127,7 +127,8 @@ def route(
         manager = view.manager
         if manager is not None and manager.name not in excluded:
             return manager, Why.ASKED_AGAIN if excluded else Why.NO_WORKER
-        raise NoServer("no server can take reads now; try again later")
+        why = f": {view.no_manager}" if manager is None and view.no_manager else "; try again later"
+        raise NoServer(f"no server can take reads now{why}")
     if (view.manager is None or view.manager.name in excluded) and only_session_state(verdict):
         for reader in view.readers:
             if reader.name not in excluded:
