@@ -32,6 +32,9 @@ _DEPENDENT = (
 _ROUTINES = f"FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA {_OURS}"
 _TRIGGERS = f"FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA {_OURS}"
 
+# MariaDB: a default that draws from a sequence does what a trigger would.
+_DRAWING = f"FROM information_schema.COLUMNS WHERE TABLE_SCHEMA {_OURS} AND COLUMN_DEFAULT LIKE 'nextval(%'"
+
 # Who sees the server's own tables sees everybody's.
 _VISIBLE = (
     "SELECT COUNT(*) AS seen, @@global.lower_case_table_names AS folding FROM information_schema.TABLES "
@@ -93,6 +96,7 @@ def checksum(connection: LimitedConnection) -> tuple[object, ...]:
             "EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, TRIGGER_NAME, SQL_MODE, ACTION_STATEMENT", _TRIGGERS
         ),
         tuple(sorted(_loadable(connection) or ())),
+        summed("TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_DEFAULT", _DRAWING),
     )
 
 
@@ -117,9 +121,14 @@ def read(connection: LimitedConnection, generation: int) -> Catalog:
     triggers = None
     if sees_triggers(connection):
         body = f"LEFT(ACTION_STATEMENT, {MAX_BODY + 1})"
-        triggers = list(
-            _rows(connection, f"SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, SQL_MODE, {body} {_TRIGGERS}")
-        )
+        triggers = [
+            *_rows(
+                connection, f"SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, SQL_MODE, {body} {_TRIGGERS}"
+            ),
+            *_rows(
+                connection, f"SELECT TABLE_SCHEMA, TABLE_NAME, '', CONCAT('DO ', COLUMN_DEFAULT) {_DRAWING}"
+            ),
+        ]
     names = f"SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME {_DEPENDENT}"
     dependent = set(_rows(connection, names))
     tables = _rows(connection, f"SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE {_TABLES}")

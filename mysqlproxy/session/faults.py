@@ -8,6 +8,7 @@ too: nobody knows whether it happened. A read of which nothing has reached the c
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from mysqlproxy.cluster.view import ServerView
@@ -43,6 +44,8 @@ _MAX_TRIES = 4  # servers asked for one read
 # ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR, ER_DBACCESS_DENIED_ERROR, ER_PROCACCESS_DENIED_ERROR;
 # ER_ACCESS_DENIED_ERROR meets the daemon at its login to the worker).
 _MANAGER_DECIDES = frozenset((1290, 1792, 1836, 1146, 1054, 1049, 1305, 1356, 1142, 1143, 1044, 1370))
+
+_ASKS_FOR_ID = re.compile(r"\b(?:last_insert_id|identity)\b", re.IGNORECASE)
 
 LOST = ServerFault("Lost connection to server during query")
 
@@ -169,9 +172,16 @@ def recall_last_values(session: Session, request: Request) -> None:
     """LASTVAL() cannot be set on another connection: what it was on the one that was taken away goes into the text.
 
     Raises:
-        ClientFault: it went with its connection (a default or a routine had drawn it, or the server was lost).
+        ClientFault: it, or LAST_INSERT_ID(), went with its connection (a default or a routine had drawn it, or the
+            server was lost), or cannot be put into this text.
     """
     state = session.state
+    executes = request.code != Command.STMT_PREPARE
+    if state.id_lost and executes and _ASKS_FOR_ID.search(request.verdict.digest):
+        raise ClientFault(
+            "LAST_INSERT_ID() is not known any more: the connection to the server was lost; take it from the answer "
+            "to the INSERT"
+        )
     if not state.sequences_lost:
         return
     if request.prepared is not None and request.code != Command.STMT_PREPARE:
@@ -184,15 +194,18 @@ def recall_last_values(session: Session, request: Request) -> None:
     manager = session.services.view.manager
     held = None if manager is None else session.held.get(manager.name)
     known = (None if held is None else held.sequences) or frozenset()
-    values = state.last_values
-    executes = request.code != Command.STMT_PREPARE
-    if executes and any(name not in known and name not in values for name in asked):
+    values, changed = state.last_values, text
+    lost = any(name not in known and name not in values for name in asked)
+    if not lost and any(name in values for name in asked):
+        with_values = sequences.with_last_values(text, context, values)
+        lost, changed = with_values is None, with_values or text
+    if lost and executes:
         raise ClientFault(
             "LASTVAL() is not known any more: another session needed the connection; ask for it in the transaction "
             "of the statement"
         )
-    if any(name in values for name in asked) and not (executes and request.prepared is not None):
-        request.raw = frame(packet[:offset] + sequences.with_last_values(text, context, values))
+    if changed is not text and not (executes and request.prepared is not None):
+        request.raw = frame(packet[:offset] + changed)
 
 
 def asks_manager_instead(session: Session, errno: int) -> bool:

@@ -147,7 +147,14 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         )
         if (named or verdict.effects & Effect.SEQUENCE) and len(known) < sequences.MAX_SEQUENCES:
             connection.sequences = known | named
+    if walker.last_insert_id:
+        session.state.id_lost = False
     if verdict.effects & Effect.DDL:
+        if session.state.last_values:
+            unseen = verdict.effects & Effect.UNTRACKED
+            session.state.last_values = (
+                {} if unseen else sequences.without(session.state.last_values, verdict.digest)
+            )
         doubt(session, verdict, bool(walker.result_sets))
     if verdict.effects & _LOGINS:
         session.services.pools.outdate()
@@ -155,7 +162,9 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         _learn_prepared(session, connection, request, status)
     if session.state.uncarried:
         connection.keep |= Keep.UNTRACKED
-    if tracked and connection.keep & Keep.UNTRACKED and not connection.keep & Keep.HOP:  # there it stays anyway
+    if (
+        tracked and connection.keep & Keep.UNTRACKED and not connection.keep & Keep.HOP
+    ):  # there it stays anyway
         why = session.state.uncarried or "; ".join(verdict.reasons)[:MAX_REASON]
         log.info("the session stays on %s: %s", connection.name, why, extra={"session": session.id})
     if session.stay.last_server != connection.name or session.stay.apart:
@@ -299,6 +308,8 @@ def forget_connection(session: Session, connection: ServerConnection) -> bool:
     if session.held.get(connection.name) is not connection:
         return False
     del session.held[connection.name]
+    if connection.inserted:
+        session.state.id_lost = True
     if connection.inserted or connection.sequences is not None:
         session.state.last_values = {}
         session.state.sequences_lost = True

@@ -70,10 +70,12 @@ class SessionState:
         last_insert_id: LAST_INSERT_ID() of a connection that was given up, or None.
         last_values: LASTVAL() of sequences, as `schema`.`name`, of connections that were given up.
         sequences_lost: one of those may have known more than that.
+        id_lost: LAST_INSERT_ID() went with one of those.
         role: the last SET ROLE as it was written, or None.
     """
 
     __slots__ = (
+        "id_lost",
         "last_insert_id",
         "last_values",
         "names",
@@ -96,8 +98,9 @@ class SessionState:
         self.version = 0
         self.uncarried = ""
         self.last_insert_id: int | None = None
-        self.last_values: dict[str, int | None] = {}
+        self.last_values: dict[str, int] = {}
         self.sequences_lost = False
+        self.id_lost = False
         self.role: bytes | None = None
 
     def reset(self, schema: bytes | None) -> None:
@@ -110,6 +113,7 @@ class SessionState:
         self.last_insert_id = None
         self.last_values = {}
         self.sequences_lost = False
+        self.id_lost = False
         self.role = None
         self.version += 1
 

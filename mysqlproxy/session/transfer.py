@@ -113,8 +113,12 @@ async def _set_autocommit(session: Session, connection: ServerConnection, assign
     connection.autocommit = wanted
 
 
+# What the session has set must not change the answers: the connection is about to be reset.
+_PLAINLY = b"SET sql_select_limit=DEFAULT,NAMES utf8mb4"
+
+
 def recall(
-    session: Session, connection: ServerConnection, values: dict[str, int | None]
+    session: Session, connection: ServerConnection, values: dict[str, int]
 ) -> Coroutine[object, object, None]:
     """LAST_INSERT_ID() and LASTVAL() of a connection that is being taken away: statements wait until they are known.
 
@@ -129,17 +133,27 @@ def recall(
 async def _recall(
     session: Session,
     connection: ServerConnection,
-    values: dict[str, int | None],
+    values: dict[str, int],
     pending: asyncio.Future[None],
 ) -> None:
-    names = [*(connection.sequences or ()), *values]  # INSERT may have drawn on the latter unseen
-    last_insert_id, found = None, dict(values)
+    drawn = connection.sequences or frozenset()
+    names = (
+        [*drawn, *values] if len(drawn) < MAX_SEQUENCES else []
+    )  # INSERT may have drawn on the latter unseen
+    last_insert_id: int | None = None
+    found: dict[str, int] = {}
     try:
+        (await connection.query(_PLAINLY)).raise_error()
         if connection.inserted:
-            last_insert_id = await _ask(connection, b"SELECT LAST_INSERT_ID()")
+            reply = (await connection.query(b"SELECT LAST_INSERT_ID()")).raise_error()
+            last_insert_id = single_number(reply.packets(), connection.capabilities)
         for name in list(dict.fromkeys(names))[:MAX_SEQUENCES]:
-            value = await _ask(connection, b"SELECT LASTVAL(%s)" % name.encode("utf-8", "surrogateescape"))
-            found[name] = found.get(name) if value is None else value
+            reply = await connection.query(b"SELECT LASTVAL(%s)" % name.encode("utf-8", "surrogateescape"))
+            if reply.errno:
+                continue  # gone, or locked
+            value = single_number(reply.packets(), connection.capabilities)
+            if value is not None or name in values:
+                found[name] = values[name] if value is None else value
     except BaseException:
         found = {}
         raise
@@ -147,13 +161,10 @@ async def _recall(
         if session.recall is pending:
             if connection.inserted:
                 session.state.last_insert_id = last_insert_id
+                session.state.id_lost = last_insert_id is None
             session.state.last_values = found
             session.recall = None
         pending.set_result(None)
-
-
-async def _ask(connection: ServerConnection, text: bytes) -> int | None:
-    return single_number((await connection.query(text)).packets(), connection.capabilities)
 
 
 def single_number(packets: list[bytes], capabilities: int) -> int | None:
@@ -185,7 +196,8 @@ async def bind(session: Session, connection: ServerConnection, request: Request)
     assert prepared is not None
     text = prepared.request
     if session.state.last_values and prepared.verdict.needs is LAST_INSERT:
-        text = text[:1] + with_last_values(text[1:], prepared.context, session.state.last_values)
+        changed = with_last_values(text[1:], prepared.context, session.state.last_values)
+        text = text if changed is None else text[:1] + changed
     current, synced, reading = connection.schema, connection.synced, session.state.reading
     connection.synced = -1
     if prepared.reading != reading:

@@ -79,6 +79,8 @@ class Catalog:
         relations, functions, procedures: by folded schema and name.
         triggers: those of each table, by folded schema and name. None when they may not be read: then any write may
             fire any.
+        fired_by: the keys of ``triggers`` and of views in ``relations``, by their name alone; ``schemas``: all
+            there are. Both empty without triggers.
         loadable: names of loadable functions, lower case; they come before stored ones. None when they may
             not be read.
         doubtful: names, lower case, that were in a definition that passed since it was read.
@@ -95,6 +97,8 @@ class Catalog:
     functions: dict[Name, Routine] = field(default_factory=dict)
     procedures: dict[Name, Routine] = field(default_factory=dict)
     triggers: dict[Name, tuple[Routine, ...]] | None = field(default_factory=dict)
+    fired_by: dict[str, tuple[Name, ...]] = field(default_factory=dict)
+    schemas: frozenset[str] = frozenset()
     loadable: frozenset[str] | None = frozenset()
     doubtful: frozenset[str] = frozenset()
     fired_anew: frozenset[str] = frozenset()
@@ -132,13 +136,21 @@ class Catalog:
             return None
         return self.procedures.get((self._schema(schema), name.lower()))
 
-    def triggers_of(self, schema: str, name: str) -> tuple[Routine, ...] | None:
-        """The triggers of the table ``schema.name``, whatever they wait for; None when they are not known."""
+    def may_fire(self, schema: str, name: str) -> tuple[Name, ...] | None:
+        """The tables with triggers and the views of that name; None when they are not known.
+
+        Args:
+            schema: what stands before it; those of every schema count when that is none.
+        """
         if self.triggers is None or name.lower() in self.fired_anew:
             return None
-        return self.triggers.get(
-            (self._schema(schema), name.lower() if self.lower_case_table_names else name), ()
-        )
+        found = self.fired_by.get(name.lower() if self.lower_case_table_names else name, ())
+        schema = self._schema(schema)
+        return tuple(one for one in found if one[0] == schema) if schema in self.schemas else found
+
+    def triggers_of(self, table: Name) -> tuple[Routine, ...]:
+        """The triggers of a table as ``may_fire`` names it, whatever they wait for."""
+        return () if self.triggers is None else self.triggers.get(table, ())
 
     def _schema(self, schema: str) -> str:
         return schema.lower() if self.lower_case_table_names else schema
@@ -183,6 +195,10 @@ def make(
         left -= 1
         key = (schema.lower() if fold else schema, table_.lower() if fold else table_)
         fired[key] = (*fired.get(key, ()), trigger)
+    fired_by: dict[str, tuple[Name, ...]] = {}
+    views = (name for name, found in held[0].items() if found.what is What.VIEW) if fired else ()
+    for name in (*fired, *views):
+        fired_by[name[1]] = (*fired_by.get(name[1], ()), name)
     return Catalog(
         generation=generation,
         available=True,
@@ -191,6 +207,8 @@ def make(
         functions=held[1],
         procedures=held[2],
         triggers=None if triggers is None or left <= 0 else fired,
+        fired_by=fired_by,
+        schemas=frozenset(schema for schema, _ in held[0]) if fired else frozenset(),
         loadable=None if loadable is None else frozenset(name.lower() for name in loadable),
     )
 
@@ -211,6 +229,8 @@ def doubting(catalog: Catalog, names: frozenset[str] | None, generation: int) ->
         functions=catalog.functions,
         procedures=catalog.procedures,
         triggers=catalog.triggers,
+        fired_by=catalog.fired_by,
+        schemas=catalog.schemas,
         loadable=catalog.loadable,
         doubtful=doubtful,
         fired_anew=catalog.fired_anew | names if names and names & _MOVES_TRIGGERS else catalog.fired_anew,

@@ -22,7 +22,7 @@ from mysqlproxy.sql import (
     unscoped,
 )
 from mysqlproxy.sql.digest import MAX_TEXT, is_special, normaliser, shown
-from mysqlproxy.sql.finding import Finding, Tokens, simple, stronger, worst
+from mysqlproxy.sql.finding import Finding, Tokens, simple, stronger, word, worst
 from mysqlproxy.sql.lexer import MAX_TOKENS, digest_lexer, text_lexer
 from mysqlproxy.sql.patterns import GAP
 from mysqlproxy.sql.unquoted import MAX_UNQUOTED, unquoter
@@ -51,6 +51,7 @@ _BEHIND = {
         re.compile(_UNCOUNTED.format("BEGIN|COMMIT|DELETE|INSERT|REPLACE|SET|START|USE"), re.IGNORECASE),
     ),
 }
+_LAST_VALUE = re.compile(r"\blastval ?\(|\bprevious value for\b", re.IGNORECASE)
 _MAY_SET_ID = frozenset({b"INSERT", b"REPLACE", b"LOAD"})
 _LEAVES_NOTHING = frozenset({b"UPDATE", b"DELETE", b"SELECT", b"WITH"})
 # Words and marks without which a statement that begins as above leaves nothing behind.
@@ -79,7 +80,7 @@ def classify_digest(digest: bytes, text: bytes, context: SqlContext) -> Verdict:
         return _verdict(special.judge(text, tokens, context), shown(digest), text, context)
     parts = statement.split(digest_lexer(context.ansi_quotes)(digest))
     findings = [statement.judge(part, context) for part in parts]
-    if _is_read_anew(parts, text):
+    if _is_read_anew(parts, text) or _fires_its_own(parts):
         findings[0].effects |= Effect.UNTRACKED
     count = 1 if parts and leading.is_routine(parts[0]) else len(parts)
     return _verdict(findings, shown(digest), text, context, count)
@@ -91,6 +92,14 @@ def _is_read_anew(parts: list[Tokens], text: bytes) -> bool:
         return False
     return any(
         part[0].upper == "SET" and any(token.upper in _READ_BY for token in part) for part in parts[:-1]
+    )
+
+
+def _fires_its_own(parts: list[Tokens]) -> bool:
+    """Whether a trigger is defined and something else, or its body, stands behind it."""
+    return len(parts) > 1 and any(
+        word(part, 0) == "CREATE" and any(token.upper == "TRIGGER" for token in part[1:12])
+        for part in parts[:-1]
     )
 
 
@@ -114,6 +123,8 @@ def _verdict(
         needs = Needs.LAST_STATEMENT  # of what came before the text
     if kind is Kind.WRITE and needs is Needs.MANAGER:
         needs = Needs.ANY  # a write goes there anyway
+    if kind is not Kind.READ and needs in {Needs.ANY, Needs.MANAGER} and _LAST_VALUE.search(digest):
+        needs = Needs.LAST_INSERT
     deciding = next(finding for finding in findings if finding.kind is kind)
     reasons = list(dict.fromkeys(deciding.reasons + [r for finding in findings for r in finding.reasons]))
     return Verdict(

@@ -30,6 +30,7 @@ class Finding:
         views, stored: schema and name of the views it reads and of the stored functions it calls, as far as the
             catalog knows their bodies; ``sql.stored`` judges and removes them.
         procedures, fired: those it calls, and the tables whose triggers it may fire, likewise.
+        fired_in_doubt: it may fire those of other tables, too: a name may have been defined anew.
         others: as in ``Verdict``.
     """
 
@@ -44,6 +45,7 @@ class Finding:
     stored: set[Name] = field(default_factory=set)
     procedures: set[Name] = field(default_factory=set)
     fired: set[Name] = field(default_factory=set)
+    fired_in_doubt: bool = False
 
     def raise_to(self, kind: Kind, reason: str) -> None:
         """At least ``kind``; ``reason`` goes first when it is what decides."""

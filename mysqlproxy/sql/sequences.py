@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from mysqlproxy.sql.catalog import names_in
 from mysqlproxy.sql.connections import Edit, Reader
 from mysqlproxy.sql.finding import Tokens, word
 from mysqlproxy.sql.lexer import Token, TokenKind, text_lexer
@@ -42,18 +43,29 @@ def asked(text: bytes, context: SqlContext) -> frozenset[str]:
     return frozenset(one[0] for one in found if one is not None)
 
 
-def with_last_values(text: bytes, context: SqlContext, values: Mapping[str, int | None]) -> bytes:
-    """``text`` asking for these values where the server knows none; columns keep their names."""
+def with_last_values(text: bytes, context: SqlContext, values: Mapping[str, int]) -> bytes | None:
+    """``text`` asking for these values where the server knows none; columns keep their names. None for a text that
+    cannot be changed for certain: one that is stored, of several statements, or with an executable comment.
+    """
     tokens = text_lexer(context.ansi_quotes, context.no_backslash_escapes)(text)
-    edits: list[Edit] = []
-    for statement in split(tokens):
-        edits += _edits(statement, text, context.schema, values)
+    statements = split(tokens)
+    if len(statements) != 1 or word(statements[0], 0) in {"CREATE", "ALTER", "PREPARE"}:
+        return None
+    if any(token.kind in {TokenKind.SPECIAL, TokenKind.BAD} for token in tokens):
+        return None
+    edits = _edits(statements[0], text, context.schema, values)
     for start, end, change in sorted(edits, reverse=True):
         text = text[:start] + change + text[end:]
     return text
 
 
-def _edits(statement: Tokens, text: bytes, schema: str, values: Mapping[str, int | None]) -> list[Edit]:
+def without(values: Mapping[str, int], digest: str) -> dict[str, int]:
+    """``values`` but for the sequences that a definition names: they may be new ones."""
+    defined = names_in(digest)
+    return {name: value for name, value in values.items() if not names_in(name) & defined}
+
+
+def _edits(statement: Tokens, text: bytes, schema: str, values: Mapping[str, int]) -> list[Edit]:
     edits: list[Edit] = []
     merged: list[Token] = []  # with a number where a last value is asked for
     places: set[int] = set()
@@ -71,8 +83,6 @@ def _edits(statement: Tokens, text: bytes, schema: str, values: Mapping[str, int
             index = last
         merged.append(token)
         index += 1
-    if word(statement, 0) in {"CREATE", "ALTER", "PREPARE"}:
-        return []  # the text is stored
     reader = _Reader(merged, text, places)
     reader.read(0)
     return edits + reader.found.aliases

@@ -44,7 +44,7 @@ _DOUBTFUL = Judgement(Kind.WRITE, why="may have been defined anew")
 
 def resolve(finding: Finding, context: SqlContext) -> None:
     """Raise ``finding`` by the views, routines and triggers that were found in it."""
-    if finding.views or finding.stored or finding.procedures or finding.fired:
+    if finding.views or finding.stored or finding.procedures or finding.fired or finding.fired_in_doubt:
         _resolve(finding, context, _Look(context))
 
 
@@ -53,8 +53,14 @@ def some_trigger_leaves_state(context: SqlContext) -> bool:
     known = context.catalog.triggers
     if known is None or context.catalog.fired_anew:
         return True
-    look = _Look(context)
-    return any(look.judge(_Kind.TRIGGER, name, context).effects for name in known)
+    return _some_leaves_state(_Look(context), context)
+
+
+def _some_leaves_state(look: _Look, context: SqlContext) -> bool:
+    for name in context.catalog.triggers or ():
+        if look.judge(_Kind.TRIGGER, name, context).effects & ~Effect.SEQUENCE:
+            return True
+    return False
 
 
 def names_defined_in(catalog: Catalog, schema: str, name: str) -> frozenset[str] | None:
@@ -151,7 +157,7 @@ class _Look:
     def _triggers(self, name: Name, context: SqlContext) -> Judgement:
         """What is left in the session; all that they do else is the statement's own."""
         effects = Effect.NONE
-        for trigger in self.catalog.triggers_of(*name) or ():
+        for trigger in self.catalog.triggers_of(name):
             whole = self._body(trigger, name[0], context, can_write=True)
             if whole is None:
                 return _anything("is not understood")
@@ -204,6 +210,10 @@ def _resolve(finding: Finding, context: SqlContext, look: _Look) -> None:
         if judgement.effects:
             finding.effects |= judgement.effects
             finding.reasons.append(f"may fire a trigger of {'.'.join(name)}, which {judgement.why}")
+    if finding.fired_in_doubt and _some_leaves_state(look, context):
+        finding.effects |= Effect.UNTRACKED
+        finding.reasons.append(triggers.NOT_KNOWN)
+    finding.fired_in_doubt = False
     if look.cut_short:
         finding.cacheable = False
     finding.views, finding.stored, finding.procedures, finding.fired = set(), set(), set(), set()

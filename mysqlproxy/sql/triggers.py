@@ -25,12 +25,9 @@ def find(tokens: Tokens, finding: Finding, context: SqlContext) -> None:
     """Put the tables whose triggers this one statement may fire into ``finding``."""
     if word(tokens, 0) not in _CHANGES or finding.kind is not Kind.WRITE or not any_exist(context.catalog):
         return
-    names = _tables(tokens, context.schema, context.catalog)
-    if names is None:
+    if context.catalog.triggers is None or not _tables(tokens, finding, context.catalog):
         finding.effects |= Effect.UNTRACKED
         finding.raise_to(Kind.WRITE, NOT_KNOWN)
-    else:
-        finding.fired |= names
 
 
 def any_exist(catalog: Catalog) -> bool:
@@ -38,39 +35,43 @@ def any_exist(catalog: Catalog) -> bool:
     return catalog.triggers is None or bool(catalog.triggers) or bool(catalog.fired_anew)
 
 
-def _tables(tokens: Tokens, schema: str, catalog: Catalog) -> set[Name] | None:
-    """Tables with triggers; None when that cannot be told."""
-    if catalog.triggers is None:
-        return None
-    found: set[Name] = set()
+def _tables(tokens: Tokens, finding: Finding, catalog: Catalog) -> bool:
+    """Whether all of them are known.
+
+    Which schema a name without one is in may change in the text (USE), so those of every schema count. What a view in
+    doubt may be of now, only ``sql.stored`` can bound.
+    """
     seen: set[Name] = set()
+    waiting = _names(tokens)
     views = 0
-    waiting = _names(tokens, schema)
     while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        triggers = catalog.triggers_of(*name)
-        if triggers is None:
-            return None
-        if triggers:
-            found.add(name)
-        relation = catalog.relation(*name)
-        if relation is not None and relation.what is What.VIEW:
-            views += 1
-            body = None if relation.body is None or views > MAX_VIEWS else lex(relation.body, "")
-            if body is None:
-                return None
-            waiting |= _names(body, name[0])
-    return found
+        schema, name = waiting.pop()
+        fired = catalog.may_fire(schema, name)
+        if fired is None:
+            return False
+        if catalog.all_doubtful or name.lower() in catalog.doubtful:
+            finding.fired_in_doubt = True
+        for one in fired:
+            if one in seen:
+                continue
+            seen.add(one)
+            if catalog.triggers_of(one):
+                finding.fired.add(one)
+            view = catalog.relations.get(one)
+            if view is not None and view.what is What.VIEW:
+                views += 1
+                body = None if view.body is None or views > MAX_VIEWS else lex(view.body, "")
+                if body is None:
+                    return False
+                waiting |= _names(body)
+    return True
 
 
-def _names(tokens: Tokens, schema: str) -> set[Name]:
-    """Every name, with its schema; where that stands in the text, the one there."""
+def _names(tokens: Tokens) -> set[Name]:
+    """Every name, with what stands before it where that is another one and a dot."""
     names: set[Name] = set()
     for index, token in enumerate(tokens):
         if token.kind in _NAMES:
             qualified = index > 1 and word(tokens, index - 1) == "." and tokens[index - 2].kind in _NAMES
-            names.add((tokens[index - 2].text if qualified else schema, token.text))
+            names.add((tokens[index - 2].text if qualified else "", token.text))
     return names

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mysqlproxy.sql.sequences import asked, named, with_last_values
+from mysqlproxy.sql.sequences import asked, named, with_last_values, without
 from mysqlproxy.sql.verdict import SqlContext
 
 CONTEXT = SqlContext(schema="app")
-VALUES = {"`app`.`s`": 5, "`b``c`.`d.e`": 7, "`app`.`none`": None}
+VALUES = {"`app`.`s`": 5, "`b``c`.`d.e`": 7}
 
 
 @pytest.mark.parametrize(
@@ -32,10 +32,7 @@ VALUES = {"`app`.`s`": 5, "`b``c`.`d.e`": 7, "`app`.`none`": None}
             "SELECT LASTVAL(`b``c`.`d.e`)",
             "SELECT IFNULL(LASTVAL(`b``c`.`d.e`),7) AS `LASTVAL(``b````c``.``d.e``)`",
         ),
-        (
-            "INSERT INTO t VALUES (LASTVAL(s)); SELECT 1",
-            "INSERT INTO t VALUES (IFNULL(LASTVAL(s),5)); SELECT 1",
-        ),
+        ("INSERT INTO t VALUES (LASTVAL(s));", "INSERT INTO t VALUES (IFNULL(LASTVAL(s),5));"),
         ("SELECT a FROM t WHERE a = LASTVAL(s)", "SELECT a FROM t WHERE a = IFNULL(LASTVAL(s),5)"),
     ],
 )
@@ -47,14 +44,31 @@ def test_what_is_known_stands_where_it_is_asked_for(text: str, expected: str) ->
     "text",
     [
         "SELECT LASTVAL(r), LASTVAL(none), b.LASTVAL(s), `LASTVAL`(s), LASTVAL, LASTVAL(s, 1), LASTVAL(a.b.s)",
-        "CREATE TABLE t (a INT DEFAULT LASTVAL(s))",
-        "PREPARE p FROM 'SELECT LASTVAL(s)'",
         "SELECT PREVIOUS VALUE FOR",
         "SELECT LASTVAL(",
     ],
 )
 def test_nothing_else_is_changed(text: str) -> None:
     assert with_last_values(text.encode(), CONTEXT, VALUES) == text.encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE TABLE t AS SELECT LASTVAL(s)",
+        "PREPARE p FROM 'SELECT LASTVAL(s)'",
+        "USE b; SELECT LASTVAL(s)",
+        "SELECT /*!99999 LASTVAL(s), */ 1",
+        "",
+    ],
+)
+def test_what_cannot_be_changed_for_certain_is_not(text: str) -> None:
+    assert with_last_values(text.encode(), CONTEXT, VALUES) is None
+
+
+def test_a_definition_forgets_what_it_names() -> None:
+    assert without(VALUES, "CREATE OR REPLACE SEQUENCE s") == {"`b``c`.`d.e`": 7}
+    assert without(VALUES, "CREATE TABLE other (a INT)") == VALUES
 
 
 def test_the_sequences_of_a_text() -> None:

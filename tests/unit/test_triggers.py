@@ -105,7 +105,9 @@ def test_a_write_leaves_what_its_triggers_do(table: str, sql: str) -> None:
         ("DELETE FROM unread_view", Effect.UNTRACKED),
         ("CALL writes()", Effect.USER_VARIABLES),
         ("SELECT a FROM kept", Effect.NONE),
-        ("DELETE FROM other.kept", Effect.NONE),
+        ("DELETE FROM archive.kept", Effect.NONE),
+        ("USE app; DELETE FROM kept", Effect.USER_VARIABLES | Effect.SCHEMA),
+        ("INSERT INTO .kept VALUES (1)", Effect.USER_VARIABLES),
         ("DELETE FROM KEPT", Effect.NONE),
         ("SET STATEMENT max_statement_time = 1 FOR DELETE FROM kept", Effect.USER_VARIABLES),
         ("DELETE FROM plain WHERE a = '" + "x" * 300_000 + "'", Effect.UNTRACKED),
@@ -113,6 +115,32 @@ def test_a_write_leaves_what_its_triggers_do(table: str, sql: str) -> None:
 )
 def test_which_tables_a_statement_writes_to(sql: str, effects: int) -> None:
     assert left(sql) == effects
+
+
+def test_a_trigger_and_what_fires_it_in_one_text() -> None:
+    assert left(
+        "CREATE TRIGGER x BEFORE INSERT ON plain FOR EACH ROW SET @a = 5; INSERT INTO plain VALUES (1)"
+    ) & (Effect.UNTRACKED)
+
+
+def test_a_name_in_doubt_may_be_a_view_of_any_table() -> None:
+    doubtful = replace(CONTEXT, catalog=doubting(CATALOG, frozenset({"fresh"}), 2))
+    assert left("INSERT INTO fresh VALUES (1)", doubtful) == Effect.UNTRACKED
+    assert left("INSERT INTO plain VALUES (1)", replace(CONTEXT, catalog=doubting(CATALOG, None, 2))) == (
+        Effect.UNTRACKED
+    )
+    harmless = make(
+        [("app", "plain", catalog.table())], triggers=[("app", "plain", Routine("SET NEW.a = 1"))]
+    )
+    doubtful = replace(CONTEXT, catalog=doubting(harmless, None, 2))
+    assert left("INSERT INTO fresh VALUES (1)", doubtful) == Effect.NONE
+
+
+def test_a_default_that_draws_from_a_sequence_is_like_a_trigger() -> None:
+    drawing = make([("app", "u", catalog.table())], triggers=[("app", "u", Routine("DO nextval(`app`.`s`)"))])
+    context = replace(CONTEXT, catalog=drawing)
+    assert left("UPDATE u SET id = DEFAULT", context) == Effect.SEQUENCE
+    assert left("UPDATE u SET id = '" + "x" * 300_000 + "'", context) == Effect.NONE
 
 
 def test_a_large_statement_leaves_nothing_where_no_trigger_does() -> None:
@@ -156,6 +184,9 @@ def test_a_definition_that_passed_may_have_given_a_table_a_trigger(definition: s
 
 
 def test_a_new_table_has_no_trigger() -> None:
-    verdict: Verdict = classify(b"CREATE TABLE fresh (a INT)", CONTEXT)
-    doubtful = replace(CONTEXT, catalog=doubting(CATALOG, names_in(verdict.digest), 2))
+    harmless = make(
+        [("app", "plain", catalog.table())], triggers=[("app", "plain", Routine("SET NEW.a = 1"))]
+    )
+    verdict: Verdict = classify(b"CREATE TABLE fresh (a INT)", replace(CONTEXT, catalog=harmless))
+    doubtful = replace(CONTEXT, catalog=doubting(harmless, names_in(verdict.digest), 2))
     assert left("INSERT INTO fresh VALUES (1)", doubtful) == Effect.NONE
