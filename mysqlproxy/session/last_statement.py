@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _COUNTS = re.compile(rb"row_count|found_rows", re.IGNORECASE)
 _COUNTS_SHOWN = re.compile("row_count|found_rows", re.IGNORECASE)
+_ROW_COUNT = re.compile("row_count", re.IGNORECASE)
+_ASKED_FOR = re.compile(
+    rb"(row_count)|(found_rows)|(?:warning|error)_count|\bshow\s+(?:warn|err|count)", re.IGNORECASE
+)
 _FOUND_ROWS = re.compile(rb"found_rows", re.IGNORECASE)
 # Commands that leave ROW_COUNT() and FOUND_ROWS() as they are.
 _COUNT_NOTHING: Final = frozenset((Command.STMT_PREPARE, Command.STATISTICS))
@@ -58,6 +62,11 @@ def check(session: Session, request: Request) -> Stay:
         held = session.held.get(last)
         if held is not None and not held.keep & Keep.WARNINGS:
             return Stay(stay.server, stay.reads_leave, stay.manager_reads)
+    if stay.apart and len({match.lastindex for match in _ASKED_FOR.finditer(text)}) > 1:
+        raise ClientFault(
+            "What this text asks for (ROW_COUNT(), FOUND_ROWS(), warnings) was left by different statements, on "
+            "different servers; ask for each in a statement of its own"
+        )
     manager = session.services.view.manager
     if (
         request.verdict.tables
@@ -98,7 +107,7 @@ def asks_for_warnings(request: Request) -> bool:
 
 def pinged(session: Session, request: Request) -> bool:
     """Whether ROW_COUNT() is asked for behind a COM_PING, which makes it 0; the daemon has answered that itself."""
-    asks = request.verdict.needs is LAST_STATEMENT and "row_count" in request.verdict.functions
+    asks = request.verdict.needs is LAST_STATEMENT and _ROW_COUNT.search(request.verdict.digest) is not None
     return asks and session.pinged > session.since
 
 
@@ -113,7 +122,7 @@ def counts_rows(connection: ServerConnection, verdict: Verdict) -> bool:
     walker, text = connection.walker, verdict.digest.upper()
     if walker.errno:
         return bool(walker.result_sets)
-    if text.startswith(_ROWS_UNCOUNTED):
+    if text.startswith(_ROWS_UNCOUNTED) or (connection.mariadb and text.startswith("VALUES")):
         return False
     if not connection.mariadb and text.startswith(("CALL", "DO", "UPDATE")):
         return True

@@ -21,10 +21,11 @@ from mysqlproxy.sql import (
     trackers,
     unscoped,
 )
+from mysqlproxy.sql.catalog import Catalog
 from mysqlproxy.sql.digest import MAX_TEXT, is_special, normaliser, shown
 from mysqlproxy.sql.finding import Finding, Tokens, simple, stronger, word, worst
 from mysqlproxy.sql.lexer import MAX_TOKENS, digest_lexer, text_lexer
-from mysqlproxy.sql.patterns import GAP
+from mysqlproxy.sql.patterns import GAP, WORD_CLASS
 from mysqlproxy.sql.unquoted import MAX_UNQUOTED, unquoter
 from mysqlproxy.sql.verdict import Effect, Kill, Kind, Needs, SqlContext, Verdict
 
@@ -55,7 +56,12 @@ _LAST_VALUE = re.compile(r"\blastval ?\(|\bprevious value for\b", re.IGNORECASE)
 _MAY_SET_ID = frozenset({b"INSERT", b"REPLACE", b"LOAD"})
 _LEAVES_NOTHING = frozenset({b"UPDATE", b"DELETE", b"SELECT", b"WITH"})
 # Words and marks without which a statement that begins as above leaves nothing behind.
-_SUSPICIOUS = (b";", b":=", b"/*!", b"/*M!", b"GET_LOCK", b"LAST_INSERT_ID", b"@")
+_SUSPICIOUS = (
+    *(b";", b":=", b"/*!", b"/*M!", b"GET_LOCK", b"LAST_INSERT_ID", b"@"),
+    *(b"NEXTVAL", b"LASTVAL", b"VALUE FOR"),
+)
+# A name has at most 64 characters; each byte is looked at once.
+_CALLED = re.compile(rb"(?:`([^`]{1,256}+)`|(?<![" + WORD_CLASS + rb"])([" + WORD_CLASS + rb"]++))\s*+\(")
 
 
 def classify(text: bytes, context: SqlContext) -> Verdict:
@@ -223,13 +229,23 @@ def _large(text: bytes, context: SqlContext) -> Verdict:
     return _verdict([finding], lead[1].decode("ascii").upper() + " ..." if lead else "...")
 
 
+def _may_call(text: bytes, catalog: Catalog) -> bool:
+    """Whether a stored function may be called, of any schema."""
+    if not catalog.functions and not catalog.doubtful and not catalog.all_doubtful:
+        return False
+    known = {name for _, name in catalog.functions} | catalog.doubtful
+    called = {(back or plain).decode("utf-8", "replace").lower() for back, plain in _CALLED.findall(text)}
+    return catalog.all_doubtful or not called.isdisjoint(known)
+
+
 def _effects_unread(text: bytes, context: SqlContext) -> int:
     """Effects by the first word of a text that is not lexed. With anything suspicious in it: all."""
     lead = _FIRST_WORD.match(text, 0, 4096)
     verb = lead[1].upper() if lead else b""
     folded = text.upper()
     if verb in _MAY_SET_ID | _LEAVES_NOTHING and not any(mark in folded for mark in _SUSPICIOUS):
-        if verb != b"SELECT" and stored.some_trigger_leaves_state(context):
+        fires = verb != b"SELECT" and stored.some_trigger_leaves_state(context)
+        if fires or _may_call(text, context.catalog):
             return Effect.UNTRACKED | Effect.INSERT
         return Effect.INSERT if verb in _MAY_SET_ID else Effect.NONE
     return Effect.UNTRACKED | Effect.DDL | Effect.INSERT

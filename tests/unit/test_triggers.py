@@ -152,6 +152,26 @@ def test_a_large_statement_leaves_nothing_where_no_trigger_does() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("sql", "effects"),
+    [
+        ("SELECT f(), LENGTH('{}')", Effect.UNTRACKED),
+        ("UPDATE t SET a = `f`(1) WHERE b = '{}'", Effect.UNTRACKED),
+        ("INSERT INTO t (a, b) VALUES (NOW(), '{}')", Effect.NONE),
+        ("UPDATE t SET a = NEXTVAL(s) WHERE b = '{}'", Effect.UNTRACKED),
+    ],
+)
+def test_a_stored_function_in_a_large_statement_may_leave_anything(sql: str, effects: int) -> None:
+    known = make([("app", "t", catalog.table())], [("app", "f", Routine("BEGIN SET @a = 1; RETURN 1; END"))])
+    assert left(sql.replace("{}", "x" * 300_000), replace(CONTEXT, catalog=known)) == effects
+
+
+@pytest.mark.parametrize("text", ["UPDATE t SET a = " + part * 300_000 for part in ("x", "`", "f(", "` ")])
+def test_looking_for_calls_in_a_large_statement_ends(text: str) -> None:
+    known = make([("app", "t", catalog.table())], [("app", "f", Routine("RETURN 1"))])
+    classify(text.encode(), replace(CONTEXT, catalog=known))
+
+
 def test_names_of_tables_fold_as_the_servers_do() -> None:
     assert left("DELETE FROM KEPT", replace(CONTEXT, catalog=catalog_of(lower_case_table_names=1)))
 
