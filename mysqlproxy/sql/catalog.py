@@ -84,7 +84,8 @@ class Catalog:
         loadable: names of loadable functions, lower case; they come before stored ones. None when they may
             not be read.
         doubtful: names, lower case, that were in a definition that passed since it was read.
-        fired_anew: of these, those that a definition named which may have made or moved a trigger.
+        fired_anew: of these, those that a definition named which may have made or moved a trigger; ``views_anew``:
+            or a view.
         all_doubtful: anything may have been defined since.
         base: the catalog that this one is, but for the doubts; None for itself.
         judgements: what ``sql.stored`` found out about bodies, so that each is read once.
@@ -102,6 +103,7 @@ class Catalog:
     loadable: frozenset[str] | None = frozenset()
     doubtful: frozenset[str] = frozenset()
     fired_anew: frozenset[str] = frozenset()
+    views_anew: frozenset[str] = frozenset()
     all_doubtful: bool = False
     base: Catalog | None = None
     judgements: dict[Any, Any] = field(default_factory=dict)
@@ -221,6 +223,7 @@ def table() -> Relation:
 def doubting(catalog: Catalog, names: frozenset[str] | None, generation: int) -> Catalog:
     """``catalog`` with more names in doubt; all of them for None."""
     doubtful = catalog.doubtful if names is None else catalog.doubtful | names
+    views = names if names is not None and "view" in names else frozenset()
     return Catalog(
         generation=generation,
         available=catalog.available,
@@ -234,6 +237,7 @@ def doubting(catalog: Catalog, names: frozenset[str] | None, generation: int) ->
         loadable=catalog.loadable,
         doubtful=doubtful,
         fired_anew=catalog.fired_anew | names if names and names & _MOVES_TRIGGERS else catalog.fired_anew,
+        views_anew=catalog.views_anew | views,
         base=catalog.base or catalog,
         all_doubtful=catalog.all_doubtful or names is None or len(doubtful) > MAX_DOUBTS,
     )

@@ -49,7 +49,7 @@ def _tables(tokens: Tokens, finding: Finding, catalog: Catalog) -> bool:
         fired = catalog.may_fire(schema, name)
         if fired is None:
             return False
-        if catalog.all_doubtful or name.lower() in catalog.doubtful:
+        if catalog.all_doubtful or name.lower() in catalog.views_anew:
             finding.fired_in_doubt = True
         for one in fired:
             if one in seen:

@@ -107,6 +107,29 @@ def test_last_insert_id_survives(narrow: Daemon) -> None:
     assert ask(first, "SELECT v FROM app.t WHERE id = LAST_INSERT_ID()") == [(3,)]
 
 
+def test_what_a_session_has_set_does_not_change_what_is_recalled(narrow: Daemon) -> None:
+    first, second = narrow.connect(database="app"), narrow.connect()
+    for sql in ("CREATE OR REPLACE SEQUENCE s", "SELECT NEXTVAL(s)", "INSERT INTO t (v) VALUES (1)"):
+        ask(first, sql)
+    ask(first, "SET sql_select_limit = 0")
+    ask(second, "SELECT 1")
+    ask(first, "INSERT INTO t (v) VALUES (LAST_INSERT_ID() + LASTVAL(s) + 5)")
+    assert ask(second, "SELECT v FROM app.t ORDER BY id") == [(1,), (7,)]
+
+
+def test_an_id_that_was_lost_with_its_connection_is_refused(cluster: LocalCluster, narrow: Daemon) -> None:
+    client = narrow.connect(database="app")
+    ask(client, "INSERT INTO t (v) VALUES (1)")
+    (thread,) = threads(cluster.manager)
+    cluster.manager.query(f"KILL {thread}")
+    eventually(lambda: not threads(cluster.manager))
+    with pytest.raises(pymysql.OperationalError, match="not known any more") as caught:
+        ask(client, "SELECT LAST_INSERT_ID()")
+    assert errno(caught.value) == 1105
+    ask(client, "INSERT INTO t (v) VALUES (2)")
+    assert value(client, "SELECT LAST_INSERT_ID()") == 2
+
+
 def test_a_role_survives(cluster: LocalCluster, narrow: Daemon) -> None:
     for sql in ("CREATE OR REPLACE ROLE painter", "GRANT painter TO app@'%'"):
         cluster.manager.query(sql)
@@ -213,6 +236,16 @@ def test_a_session_never_loses(cluster: LocalCluster, narrow: Daemon, what: str)
     (thread,) = threads(cluster.manager)
     assert not taken(cluster, narrow)
     assert set(threads(cluster.manager)) == {thread}
+
+
+def test_a_trigger_of_a_schema_that_the_text_goes_to_is_seen(cluster: LocalCluster, narrow: Daemon) -> None:
+    first = narrow.connect()
+    for statement in FIRED:
+        ask(first, statement)
+    eventually(lambda: taken(cluster, narrow))
+    with RawClient(("127.0.0.1", narrow.port), "app", cluster.passwords["app"]) as client:
+        client.query("USE app; INSERT INTO fired VALUES (1)")
+        assert not taken(cluster, narrow)
 
 
 def test_who_defines_a_trigger_has_not_fired_it(cluster: LocalCluster, narrow: Daemon) -> None:

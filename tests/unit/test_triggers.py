@@ -124,8 +124,10 @@ def test_a_trigger_and_what_fires_it_in_one_text() -> None:
 
 
 def test_a_name_in_doubt_may_be_a_view_of_any_table() -> None:
-    doubtful = replace(CONTEXT, catalog=doubting(CATALOG, frozenset({"fresh"}), 2))
+    doubtful = replace(CONTEXT, catalog=doubting(CATALOG, names_in("CREATE VIEW fresh AS SELECT ?"), 2))
     assert left("INSERT INTO fresh VALUES (1)", doubtful) == Effect.UNTRACKED
+    doubtful = replace(CONTEXT, catalog=doubting(CATALOG, names_in("CREATE TABLE fresh (a INT)"), 2))
+    assert left("INSERT INTO fresh VALUES (1)", doubtful) == Effect.NONE
     assert left("INSERT INTO plain VALUES (1)", replace(CONTEXT, catalog=doubting(CATALOG, None, 2))) == (
         Effect.UNTRACKED
     )
