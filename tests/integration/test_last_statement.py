@@ -158,6 +158,29 @@ def test_a_ping_makes_the_row_count_zero(narrow: Daemon, client: RawClient) -> N
     assert client.query("SELECT ROW_COUNT()").value == b"0", "known again"
 
 
+def test_a_ping_counts_for_get_diagnostics_too(client: RawClient) -> None:
+    client.query("UPDATE app.t SET v = v + 1").check()
+    client.command(PING).check()
+    client.query("GET DIAGNOSTICS @n = ROW_COUNT").check()
+    assert client.query("SELECT @n").value == b"0"
+
+
+def test_counts_of_different_statements_are_asked_for_one_by_one(client: RawClient) -> None:
+    client.query("SELECT v FROM app.t").check()  # on a worker
+    client.query("UPDATE app.t SET v = v + 1 WHERE v = 1").check()
+    error = client.query("SELECT ROW_COUNT(), FOUND_ROWS()").err
+    assert error is not None and error.errno == 1105
+    client.query("SELECT v FROM app.t").check()
+    client.query("UPDATE app.t SET v = v + 1 WHERE v = 2").check()
+    assert client.query("SELECT ROW_COUNT()").value == b"2"
+
+
+def test_values_found_no_rows(client: RawClient) -> None:
+    client.query("SELECT v FROM app.t").check()
+    client.query("VALUES (1), (2)").check()
+    assert client.query("SELECT FOUND_ROWS()").value == b"3"
+
+
 def test_what_only_prepares_counts_nothing(client: RawClient) -> None:
     client.query("UPDATE app.t SET v = v + 1").check()
     assert client.prepare("SELECT v FROM app.t").id  # on a worker
