@@ -85,7 +85,7 @@ def classify_digest(digest: bytes, text: bytes, context: SqlContext) -> Verdict:
         tokens = text_lexer(context.ansi_quotes, context.no_backslash_escapes)(text)
         return _verdict(special.judge(text, tokens, context), shown(digest), text, context)
     parts = statement.split(digest_lexer(context.ansi_quotes)(digest))
-    findings = [statement.judge(part, context) for part in parts]
+    findings = statement.judge_each(parts, context)
     if _is_read_anew(parts, text) or _fires_its_own(parts):
         findings[0].effects |= Effect.UNTRACKED
     count = 1 if parts and leading.is_routine(parts[0]) else len(parts)
@@ -216,7 +216,7 @@ def _large(text: bytes, context: SqlContext) -> Verdict:
         digest = normaliser(context.ansi_quotes, context.no_backslash_escapes)(text)
         if len(digest) <= MAX_TEXT and not is_special(digest):
             parts = statement.split(digest_lexer(context.ansi_quotes)(digest))
-            findings = [statement.judge(part, context, parse=False) for part in parts]
+            findings = statement.judge_each(parts, context, parse=False)
             for finding in findings:
                 finding.raise_to(Kind.WRITE, "too large to be parsed")
             return replace(_verdict(findings, shown(digest), text, context), cacheable=False)

@@ -42,7 +42,7 @@ def _hinted(text: bytes, tokens: list[Token], opening: list[Token], context: Sql
         return [simple(Kind.WRITE, "has optimizer hints that are not understood", Effect.UNTRACKED)]
     outside = [t for t in tokens if not any(start <= t.start < end for start, end in covered)]
     inside = {t.upper for t in tokens if any(start <= t.start < end for start, end in covered)}
-    findings = [statement.judge(part, context) for part in statement.split(outside)]
+    findings = statement.judge_each(statement.split(outside), context)
     for finding in findings:
         if "SET_VAR" in inside or "RESOURCE_GROUP" in inside:
             finding.require(Needs.MANAGER, "sets variables in an optimizer hint")
@@ -54,12 +54,12 @@ def _hinted(text: bytes, tokens: list[Token], opening: list[Token], context: Sql
 def _executable(text: bytes, tokens: list[Token], context: SqlContext) -> list[Finding]:
     if all(_HARMLESS.match(text, t.start) for t in tokens if t.kind is TokenKind.SPECIAL and t.text != "*/"):
         kept = [t for t in code(tokens) if t.upper not in {"SQL_CACHE", "SQL_NO_CACHE"}]
-        findings = [statement.judge(part, context, parse=False) for part in statement.split(kept)]
+        findings = statement.judge_each(statement.split(kept), context, parse=False)
     elif _each_whole(text, tokens):
         # Each statement is either executed or not: what mysqldump and mariadb-dump write.
-        findings = [statement.judge(part, context, parse=False) for part in statement.split(code(tokens))]
+        findings = statement.judge_each(statement.split(code(tokens)), context, parse=False)
     else:
-        findings = [statement.judge(part, context, parse=False) for part in statement.split(code(tokens))]
+        findings = statement.judge_each(statement.split(code(tokens)), context, parse=False)
         findings.append(simple(Kind.WRITE, "", Effect.UNTRACKED))
         for finding in findings:
             finding.raise_to(Kind.WRITE, "")

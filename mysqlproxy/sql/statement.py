@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mysqlproxy.sql import calls, leading, reading, show, stored, triggers
 from mysqlproxy.sql.finding import Finding, Tokens, simple, word
 from mysqlproxy.sql.lexer import TokenKind
@@ -41,6 +43,16 @@ def judge(tokens: Tokens, context: SqlContext, parse: bool = True, inner: bool =
         # Packages, seq.nextval, blocks without BEGIN NOT ATOMIC: another language.
         finding.raise_to(Kind.WRITE, "the sql_mode ORACLE is not understood")
     return finding
+
+
+def judge_each(statements: list[Tokens], context: SqlContext, parse: bool = True) -> list[Finding]:
+    """What each statement of one text does. Behind a USE, whose schema may not be there, none is the default."""
+    findings = []
+    for tokens in statements:
+        findings.append(judge(tokens, context, parse))
+        if word(tokens, 0) == "USE":
+            context = replace(context, schema="")
+    return findings
 
 
 def _explain(tokens: Tokens, context: SqlContext, parse: bool) -> Finding:

@@ -25,7 +25,7 @@ def find(tokens: Tokens, finding: Finding, context: SqlContext) -> None:
     """Put the tables whose triggers this one statement may fire into ``finding``."""
     if word(tokens, 0) not in _CHANGES or finding.kind is not Kind.WRITE or not any_exist(context.catalog):
         return
-    if context.catalog.triggers is None or not _tables(tokens, finding, context.catalog):
+    if context.catalog.triggers is None or not _tables(tokens, finding, context):
         finding.effects |= Effect.UNTRACKED
         finding.raise_to(Kind.WRITE, NOT_KNOWN)
 
@@ -35,14 +35,11 @@ def any_exist(catalog: Catalog) -> bool:
     return catalog.triggers is None or bool(catalog.triggers) or bool(catalog.fired_anew)
 
 
-def _tables(tokens: Tokens, finding: Finding, catalog: Catalog) -> bool:
-    """Whether all of them are known.
-
-    Which schema a name without one is in may change in the text (USE), so those of every schema count. What a view in
-    doubt may be of now, only ``sql.stored`` can bound.
-    """
+def _tables(tokens: Tokens, finding: Finding, context: SqlContext) -> bool:
+    """Whether all of them are known. What a view in doubt may be of now, only ``sql.stored`` can bound."""
+    catalog = context.catalog
     seen: set[Name] = set()
-    waiting = _names(tokens)
+    waiting = _names(tokens, context.schema)
     views = 0
     while waiting:
         schema, name = waiting.pop()
@@ -63,15 +60,15 @@ def _tables(tokens: Tokens, finding: Finding, catalog: Catalog) -> bool:
                 body = None if view.body is None or views > MAX_VIEWS else lex(view.body, "")
                 if body is None:
                     return False
-                waiting |= _names(body)
+                waiting |= _names(body, one[0])
     return True
 
 
-def _names(tokens: Tokens) -> set[Name]:
-    """Every name, with what stands before it where that is another one and a dot."""
+def _names(tokens: Tokens, schema: str) -> set[Name]:
+    """Every name, with what stands before it where that is another one and a dot, else with the default schema."""
     names: set[Name] = set()
     for index, token in enumerate(tokens):
         if token.kind in _NAMES:
             qualified = index > 1 and word(tokens, index - 1) == "." and tokens[index - 2].kind in _NAMES
-            names.add((tokens[index - 2].text if qualified else "", token.text))
+            names.add((tokens[index - 2].text if qualified else schema, token.text))
     return names

@@ -212,3 +212,19 @@ def test_a_new_table_has_no_trigger() -> None:
     verdict: Verdict = classify(b"CREATE TABLE fresh (a INT)", replace(CONTEXT, catalog=harmless))
     doubtful = replace(CONTEXT, catalog=doubting(harmless, names_in(verdict.digest), 2))
     assert left("INSERT INTO fresh VALUES (1)", doubtful) == Effect.NONE
+
+
+def test_a_table_of_that_name_in_another_schema_has_its_own_triggers() -> None:
+    """As where each customer has a schema: a statement costs what its own tables do."""
+    many = make(
+        [(f"shop{number}", "orders", catalog.table()) for number in range(500)],
+        triggers=[
+            (f"shop{number}", "orders", Routine("SET @x = 1" if number else "SET NEW.a = 1"))
+            for number in range(500)
+        ],
+    )
+    for number, effects in ((0, Effect.NONE), (1, Effect.USER_VARIABLES)):
+        assert (
+            left("INSERT INTO orders VALUES (1)", SqlContext(schema=f"shop{number}", catalog=many)) == effects
+        )
+    assert len(many.judgements) == 2
