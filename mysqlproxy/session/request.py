@@ -31,6 +31,7 @@ class Request:
         pinned: name of the server that must answer (a cursor's), or "".
         interrupted: by a KILL or its time limit: it is sent to no server any more.
         interrupted_since: when the sweep first saw that it is, or 0.
+        killed_at: when the sweep last had it killed again, or first saw that it is interrupted.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Request:
         "hint",
         "interrupted",
         "interrupted_since",
+        "killed_at",
         "pinned",
         "prepared",
         "raw",
@@ -67,6 +69,7 @@ class Request:
         self.pinned = ""
         self.interrupted = False
         self.interrupted_since = 0.0
+        self.killed_at = 0.0
 
     def check_interrupted(self) -> None:
         """Raises Interrupted if it must not be sent any more."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
 
 TICK = 0.25  # seconds
+_AGAIN = 1.0  # seconds
 
 log = logging.getLogger("mysqlproxy.session")
 
@@ -95,14 +96,23 @@ def _look_at(session: Session, now: float, limits: Limits) -> None:
 
 
 def _look_at_killed(session: Session, request: Request, now: float, patience: float) -> None:
-    """A server that goes on with what was killed, or is silent, is broken: its connection is dropped."""
+    """What goes on is killed again: the KILL may have failed, or overtaken the statement, when it hits nothing.
+
+    A server that goes on for longer, or is silent, is broken: its connection is dropped.
+    """
+    connection = session.active
     if not request.interrupted_since:
-        request.interrupted_since = now
-    elif now - request.interrupted_since > patience and session.active is not None:
-        name = session.active.name
+        request.interrupted_since = request.killed_at = now
+    elif connection is None:
+        return
+    elif now - request.interrupted_since > patience:
+        name = connection.name
         log.warning("server %s does not end what was killed; dropped", name, extra={"session": session.id})
         request.retained = False  # it is not asked of another one
-        session.active.abort()
+        connection.abort()
+    elif now - request.killed_at > _AGAIN and connection.pinging is None:
+        request.killed_at = now
+        waiting.interrupt(session, request)
 
 
 def _close(session: Session, why: str, error: ClientFault) -> None:

@@ -271,3 +271,18 @@ def test_a_client_that_disappears_has_its_statement_killed(cluster: LocalCluster
     eventually(lambda: running(cluster, "%long%"))
     client.close()
     eventually(lambda: not running(cluster, "%long%"), timeout=5)
+
+
+def test_what_could_not_be_killed_is_killed_again(
+    cluster: LocalCluster, daemon: Daemon, client: RawClient, killer: RawClient
+) -> None:
+    """The server lets nobody in who could, at first."""
+    statement = Statement(client, f"INSERT INTO t {LONG}")
+    eventually(lambda: running(cluster, "%long%") == 1)
+    cluster.manager.query("ALTER USER app@'%' ACCOUNT LOCK")
+    killer.query(f"KILL QUERY {number_of(client)}").check()
+    eventually(lambda: "could not be killed" in daemon.log())
+    assert running(cluster, "%long%") == 1
+    cluster.manager.query("ALTER USER app@'%' ACCOUNT UNLOCK")
+    assert statement.error() == 1317
+    assert client.query("SELECT COUNT(*) FROM t FOR UPDATE").value == b"1"

@@ -5,6 +5,7 @@ The daemon of most tests has one connection to the manager, so that any other cl
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -303,13 +304,14 @@ class TestAWriteThatAsksForTheLastStatement:
 
 def test_overlapping_kills_hit_one_statement(cluster: LocalCluster, proxy: Callable[..., Daemon]) -> None:
     daemon = proxy(routing={"strategy": "direct"})
-    killers = [proxied(daemon) for _ in range(6)]
-    with proxied(daemon) as victim:
+    with contextlib.ExitStack() as clients:
+        killers = [clients.enter_context(proxied(daemon)) for _ in range(6)]
+        victim = clients.enter_context(proxied(daemon))
         number = victim.greeting.connection_id
         for _ in range(5):
             victim.send(victim.query_payload("SELECT SLEEP(20)"))
             eventually(
-                lambda: any("SLEEP" in (row["INFO"] or "") for row in threads(cluster.manager).values()),
+                lambda: any("SLEEP(20)" in (row["INFO"] or "") for row in threads(cluster.manager).values()),
                 what="the statement runs",
             )
             daemon.signal(signal.SIGSTOP)  # so that all of them are there before the first one is done
@@ -321,5 +323,3 @@ def test_overlapping_kills_hit_one_statement(cluster: LocalCluster, proxy: Calla
             assert [victim.query("SELECT SLEEP(0.02)").value for _ in range(10)] == [b"0"] * 10
             for killer in killers:
                 killer.read_results().check()
-    for killer in killers:
-        killer.close()
