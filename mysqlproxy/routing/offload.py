@@ -20,7 +20,7 @@ ISOLATION = ("transaction_isolation", "tx_isolation")
 READ_ONLY = ("transaction_read_only", "tx_read_only")
 ALL = 0xFFFF
 
-_OF_THE_TRANSACTION = STATUS_IN_TRANS | STATUS_AUTOCOMMIT | STATUS_IN_TRANS_READONLY
+OF_THE_TRANSACTION = STATUS_IN_TRANS | STATUS_AUTOCOMMIT | STATUS_IN_TRANS_READONLY
 _EACH_READ_ANEW = frozenset(("READ-COMMITTED", "READ-UNCOMMITTED"))
 # Whatever else begins a transaction is strict: WITH CONSISTENT SNAPSHOT promises one point in time.
 _BEGINS = frozenset(
@@ -100,7 +100,7 @@ class Offload:
         if not self.accepted:
             return ALL, 0
         if manager is None:
-            added = told & _OF_THE_TRANSACTION
+            added = told & OF_THE_TRANSACTION
             if executes and not added & STATUS_AUTOCOMMIT:
                 if ends(verdict):
                     added &= ~(STATUS_IN_TRANS | STATUS_IN_TRANS_READONLY)
@@ -109,7 +109,7 @@ class Offload:
                     added |= STATUS_IN_TRANS | (STATUS_IN_TRANS_READONLY if self.read_only else 0)
             if added == STATUS_AUTOCOMMIT:
                 return ALL, 0  # as the worker says itself
-            return ALL & ~_OF_THE_TRANSACTION, added
+            return ALL & ~OF_THE_TRANSACTION, added
         begun_elsewhere = told & STATUS_IN_TRANS and not manager & STATUS_IN_TRANS
         may_end = verdict.kind is Kind.WRITE or verdict.effects & _MAY_END
         if begun_elsewhere and (not may_end or not executes or _text(verdict).startswith("SAVEPOINT ")):

@@ -40,7 +40,9 @@ class Why:
     NO_MANAGER: Final = "no_manager"  # session state set on a reader while the manager is gone
 
 
-NO_ROWS: Final = " "  # in the place of a server's name
+# In the place of a server's name.
+NO_ROWS: Final = " "
+RECALLED: Final = "  "
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class Stay:
         last_server: name of the server that ran its last statement; "" before the first, None when the connection
             it ran on was given up.
         rows_server: likewise of the last statement with rows, when later ones without any ran elsewhere; "" when
-            that is ``last_server``, too; ``NO_ROWS`` before the first.
+            that is ``last_server``, too; ``NO_ROWS`` before the first; ``RECALLED`` when ``found_rows`` is known.
         warned_server: name of the server whose warnings a statement that ran elsewhere has left standing, else "".
         apart: one of these two says something.
     """
@@ -65,6 +67,7 @@ class Stay:
     last_server: str | None = ""
     rows_server: str | None = NO_ROWS
     warned_server: str = ""
+    found_rows: int = 0
     apart: bool = True
 
 
@@ -73,7 +76,7 @@ _DIRECT: Final = Strategy.DIRECT
 _EVENTUAL: Final = Consistency.EVENTUAL
 
 _SESSION_STATE = Effect.VARIABLES | Effect.SCHEMA
-_HARMLESS: Final = _SESSION_STATE | Effect.FOUND_ROWS
+_HARMLESS: Final = _SESSION_STATE | Effect.FOUND_ROWS | Effect.ASKS_UNSEEN
 _OF_TRANSACTIONS: Final = (Why.AUTOCOMMIT_OFF, Why.ISOLATION)
 _MAY_COME_WITH_IT = Effect.TRANSACTION  # SET autocommit
 
@@ -100,12 +103,7 @@ def route(
     if stay.server and not (stay.reads_leave and _may_leave(verdict, view, stay)):
         return unless_it_writes(verdict, view, _by_name(view, stay.server)), Why.KEPT
     if verdict.needs is LAST_STATEMENT and (last := last_server(verdict, stay)) in view.by_name:
-        server = view.by_name[last]
-        if server is not view.manager and verdict.statements > 1 and verdict.effects & ~_HARMLESS:
-            raise NoServer(
-                f"the text needs the manager, and what the last statement left is on {server.name}"
-            )
-        return unless_it_writes(verdict, view, server), Why.LAST_STATEMENT
+        return unless_it_writes(verdict, view, view.by_name[last]), Why.LAST_STATEMENT
     if verdict.kind is READ and verdict.needs is ANY:
         if hint is not None:
             strategy, consistency = _hinted_strategy(hint, view, strategy), hint.consistency or consistency
@@ -134,6 +132,17 @@ def route(
             if reader.name not in excluded:
                 return reader, Why.NO_MANAGER
     return _manager(view), Why.LAST_INSERT if verdict.needs is LAST_INSERT else Why.WRITE
+
+
+def may_answer(verdict: Verdict, view: ClusterView, stay: Stay, last: str) -> bool:
+    """Whether a statement can run where the last one did."""
+    if stay.server not in ("", last) and not stay.reads_leave:
+        return False
+    server = view.by_name[last]
+    if server is view.manager or server.writable:
+        return True
+    not_there = Effect.USER_VARIABLES | Effect.ASKS_MANAGER if verdict.statements == 1 else ~_HARMLESS
+    return verdict.kind is not WRITE and not verdict.effects & not_there
 
 
 def last_server(verdict: Verdict, stay: Stay) -> str | None:

@@ -56,7 +56,7 @@ from mysqlproxy.session.request import Request
 from mysqlproxy.session.services import Services
 from mysqlproxy.session.state import SessionState
 from mysqlproxy.session.trackers import Trackers
-from mysqlproxy.sql.verdict import LAST_INSERT, LAST_STATEMENT, SqlContext
+from mysqlproxy.sql.verdict import ANY, LAST_STATEMENT, SqlContext
 
 log = logging.getLogger("mysqlproxy.session")
 _monotonic: Final = monotonic  # a name that is final costs the compiled path no look into the module
@@ -223,7 +223,7 @@ class Session(Handler):
         request.check_interrupted()
         services = self.services
         needs = request.verdict.needs
-        if needs is LAST_INSERT:
+        if needs is not ANY and faults.asks_for_last_insert(request.verdict):
             self.recalls = self.recall is not None
             if not self.recalls:
                 faults.recall_last_values(self, request)
@@ -255,7 +255,7 @@ class Session(Handler):
                 server, self.why = manager, Why.CATALOG
             if server is not chosen:
                 not_taken(services.balance)
-        elif needs is LAST_STATEMENT:
+        elif needs is LAST_STATEMENT or request.verdict.effects & last_statement.UNSEEN:
             last_statement.forget_others(self, server, request)
         return server
 
@@ -330,6 +330,8 @@ class Session(Handler):
     def leave(self, connection: ServerConnection) -> float:
         """The connection runs nothing of this session any more. Returns the time."""
         now = _monotonic()  # the loop's own time is the same clock in whole milliseconds (uvloop)
+        if self.pinged > self.since:
+            last_statement.keep_pinged(self, now)
         connection.running = False
         connection.last_used = self.since = now
         in_use = self.services.balance.in_use

@@ -29,7 +29,7 @@ from mysqlproxy.routing.route import only_session_state
 from mysqlproxy.session import ending, settle
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql import sequences
-from mysqlproxy.sql.verdict import Effect, Kind
+from mysqlproxy.sql.verdict import LAST_INSERT, Effect, Kind, Verdict
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -47,6 +47,10 @@ _MANAGER_DECIDES = frozenset((1290, 1792, 1836, 1146, 1054, 1049, 1305, 1356, 11
 
 _ASKS_FOR_ID = re.compile(r"\b(?:last_insert_id|identity)\b", re.IGNORECASE)
 
+_LASTVAL_LOST = ClientFault(
+    "LASTVAL() is not known any more: another session needed the connection; ask for it in the transaction of the "
+    "statement"
+)
 LOST = ServerFault("Lost connection to server during query")
 
 
@@ -168,6 +172,11 @@ def is_bound(session: Session, name: str) -> bool:
     return False
 
 
+def asks_for_last_insert(verdict: Verdict) -> bool:
+    """Beside the last statement's counts, too."""
+    return verdict.needs is LAST_INSERT or bool(verdict.effects & Effect.ASKS_MANAGER)
+
+
 def recall_last_values(session: Session, request: Request) -> None:
     """LASTVAL() cannot be set on another connection: what it was on the one that was taken away goes into the text.
 
@@ -184,6 +193,13 @@ def recall_last_values(session: Session, request: Request) -> None:
         )
     if not state.sequences_lost:
         return
+    if (
+        state.drawn_lost
+        and request.verdict.effects & Effect.ASKS_UNSEEN
+        and "lastval" in request.verdict.functions
+        and executes
+    ):
+        raise _LASTVAL_LOST
     if request.prepared is not None and request.code != Command.STMT_PREPARE:
         text, context = request.prepared.request[1:], request.prepared.context
     else:
@@ -200,10 +216,7 @@ def recall_last_values(session: Session, request: Request) -> None:
         with_values = sequences.with_last_values(text, context, values)
         lost, changed = with_values is None, with_values or text
     if lost and executes:
-        raise ClientFault(
-            "LASTVAL() is not known any more: another session needed the connection; ask for it in the transaction "
-            "of the statement"
-        )
+        raise _LASTVAL_LOST
     if changed is not text and not (executes and request.prepared is not None):
         request.raw = frame(packet[:offset] + changed)
 

@@ -8,6 +8,7 @@ https://dev.mysql.com/doc/refman/9.0/en/show-warnings.html, seen on real ones.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from mysqlproxy.cluster.view import ServerView
@@ -16,16 +17,20 @@ from mysqlproxy.errors import ClientFault
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import OF_LAST_STATEMENT, Keep
 from mysqlproxy.protocol.commands import Command
-from mysqlproxy.routing.route import NO_ROWS, Stay, last_server
+from mysqlproxy.routing.route import NO_ROWS, RECALLED, Stay, last_server, may_answer
 from mysqlproxy.session import freshness
 from mysqlproxy.session.request import Request
-from mysqlproxy.sql.verdict import LAST_STATEMENT, WRITE, Verdict
+from mysqlproxy.sql.functions import is_built_in
+from mysqlproxy.sql.verdict import LAST_STATEMENT, WRITE, Effect, Verdict
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
 
 _COUNTS = re.compile(rb"row_count|found_rows", re.IGNORECASE)
+_COUNT_FUNCTIONS: Final = frozenset(("found_rows", "row_count"))
 _COUNTS_SHOWN = re.compile("row_count|found_rows", re.IGNORECASE)
+_OF_LAST: Final = frozenset(("row_count", "@@warning_count"))
+UNSEEN: Final = Effect.UNTRACKED | Effect.ASKS_UNSEEN
 _ROW_COUNT = re.compile("row_count", re.IGNORECASE)
 _ASKED_FOR = re.compile(
     rb"(row_count)|(found_rows)|(?:warning|error)_count|\bshow\s+(?:warn|err|count)", re.IGNORECASE
@@ -35,6 +40,8 @@ _FOUND_ROWS = re.compile(rb"found_rows", re.IGNORECASE)
 _COUNT_NOTHING: Final = frozenset((Command.STMT_PREPARE, Command.STATISTICS))
 # Statements that answer with rows which FOUND_ROWS() does not count.
 _ROWS_UNCOUNTED = ("ANALYZE", "CHECKSUM", "EXPLAIN", "SHOW CREATE", "SHOW ERR", "SHOW GRANTS", "SHOW WARN")
+# In a text of several statements, not those that its rows are of.
+_NO_ROWS_EVER = ("BEGIN", "COMMIT", "DO", "ROLLBACK", "SAVEPOINT", "SET", "START", "USE")
 _DIAGNOSTICS = re.compile(r"GET\b|SHOW (?:WARN|ERR|COUNT)", re.IGNORECASE)
 # MariaDB: what surely opens no tables, also no derived ones and none of information_schema.
 _NO_TABLES = re.compile(
@@ -48,45 +55,69 @@ def check(session: Session, request: Request) -> Stay:
     """Warnings keep their connection; counts do not, or every session that wrote would keep one for ever.
 
     Returns:
-        What to route by: where nothing was left that several statements could be told of, they go where they may.
+        What to route by. Where nothing was left that several statements could be told of, they go where they may; so
+        does what cannot run where the last one ran, with the counts in its text: ``request.counts_of``.
 
     Raises:
         ClientFault: the answer is a count that went with its connection.
     """
-    stay = session.stay
-    last = last_server(request.verdict, stay)
-    if last not in (stay.last_server, NO_ROWS) and stay.server and not stay.reads_leave:
-        last = None  # the client would be told the flags of another connection than its transaction's
+    stay, verdict, view = session.stay, request.verdict, session.services.view
+    elsewhere = Stay(stay.server, stay.reads_leave, stay.manager_reads)
+    request.counts_of = None
+    if request.carried:
+        return elsewhere
+    last = last_server(verdict, stay)
     text = request.raw if request.prepared is None else request.prepared.request
-    if last and request.verdict.statements > 1 and not _COUNTS.search(text):
+    counts = _COUNTS.search(text) is not None or not _COUNT_FUNCTIONS.isdisjoint(verdict.functions)
+    if last and verdict.statements > 1 and not counts:
         held = session.held.get(last)
         if held is not None and not held.keep & Keep.WARNINGS:
-            return Stay(stay.server, stay.reads_leave, stay.manager_reads)
+            return elsewhere
     if stay.apart and len({match.lastindex for match in _ASKED_FOR.finditer(text)}) > 1:
         raise ClientFault(
             "What this text asks for (ROW_COUNT(), FOUND_ROWS(), warnings) was left by different statements, on "
             "different servers; ask for each in a statement of its own"
         )
-    manager = session.services.view.manager
-    if (
-        request.verdict.tables
-        and last
-        and (manager is None or last != manager.name)
-        and freshness.consistency(session) in (Consistency.STRONG, Consistency.GLOBAL)
-    ):
-        raise ClientFault(
-            "What the last statement left is on a worker, which cannot be asked to wait for others' writes without "
-            "forgetting it; ask for it in a statement without tables"
-        )
-    if last in ("", NO_ROWS) or last in session.services.view.by_name or request.code == Command.STMT_PREPARE:
+    if last == RECALLED or last in view.by_name:
+        if (
+            last != RECALLED
+            and may_answer(verdict, view, stay, last)
+            and not _must_wait(session, request, last)
+        ):
+            return stay
+        if request.code == Command.STMT_PREPARE:
+            return elsewhere
+        if last != RECALLED and _only_shows(verdict):
+            session.relay.altered = True  # the client is told the flags of its transaction
+            return replace(stay, server="")
+        request.counts_of = last
+        for held in session.held.values():
+            if held.name != last:
+                held.synced = -1  # it waits for them
+        return elsewhere
+    if last in ("", NO_ROWS) or request.code == Command.STMT_PREPARE:
         return stay
-    if _COUNTS.search(text) and not (session.pinged > session.since and not _FOUND_ROWS.search(text)):
+    if counts and not (session.pinged > session.since and not _FOUND_ROWS.search(text)):
         raise ClientFault(
             "ROW_COUNT() and FOUND_ROWS() of the last statement are not known any more: another session needed the "
-            "connection, or a transaction began on another one; ask for them in the transaction of the statement, or "
-            "in its text"
+            "connection; ask for them in the transaction of the statement, or in its text"
         )
     return stay
+
+
+def _must_wait(session: Session, request: Request, last: str) -> bool:
+    """Whether it reads tables on a worker, which could not be asked to wait for others' writes without forgetting."""
+    manager = session.services.view.manager
+    return (
+        bool(request.verdict.tables)
+        and (manager is None or last != manager.name)
+        and freshness.consistency(session) in (Consistency.STRONG, Consistency.GLOBAL)
+    )
+
+
+def _only_shows(verdict: Verdict) -> bool:
+    """Whether it tells warnings and does nothing else: it may run beside a transaction."""
+    return verdict.statements == 1 and not verdict.effects and verdict.digest[:5].upper() == "SHOW "
 
 
 def forget_others(session: Session, server: ServerView, request: Request) -> None:
@@ -96,6 +127,7 @@ def forget_others(session: Session, server: ServerView, request: Request) -> Non
         (held.old_warnings and asks_for_warnings(request))
         or pinged(session, request)
         or counts_no_rows(session, request)
+        or runs_unseen(session, request, held)
     ):
         held.synced = -1
 
@@ -111,23 +143,47 @@ def pinged(session: Session, request: Request) -> bool:
     return asks and session.pinged > session.since
 
 
+def keep_pinged(session: Session, now: float) -> None:
+    """What counts nothing has ended behind a COM_PING: that is still what ROW_COUNT() is of."""
+    if session.request is not None and session.request.code in _COUNT_NOTHING:
+        session.pinged = now + 1e-6  # after the end of this one
+
+
 def counts_no_rows(session: Session, request: Request) -> bool:
     """Whether FOUND_ROWS() is asked for before any rows. A reset leaves what somebody else's last statement found."""
     asks = request.verdict.needs is LAST_STATEMENT and "found_rows" in request.verdict.functions
     return asks and session.stay.rows_server == NO_ROWS
 
 
+def runs_unseen(session: Session, request: Request, connection: ServerConnection) -> bool:
+    """Whether it may ask, unseen, for rows found on another connection; this one's last may be anybody's."""
+    verdict, stay = request.verdict, session.stay
+    if not verdict.effects & UNSEEN or verdict.needs is LAST_STATEMENT or connection.keep & Keep.HOP:
+        return False
+    if (stay.rows_server or stay.last_server) == connection.name:
+        return False
+    return connection.name != stay.last_server or not _OF_LAST.intersection(verdict.functions)
+
+
 def counts_rows(connection: ServerConnection, verdict: Verdict) -> bool:
-    """Whether FOUND_ROWS() is of this statement. INSERT ... SELECT sets it, INSERT ... RETURNING does not."""
+    """Whether FOUND_ROWS() is of this text. INSERT ... SELECT sets it, INSERT ... RETURNING does not."""
     walker, text = connection.walker, verdict.digest.upper()
     if walker.errno:
         return bool(walker.result_sets)
+    if verdict.statements == 1:
+        return _counts_rows(connection, text, walker.result_sets > 0)
+    return any(_counts_rows(connection, one.lstrip(), walker.result_sets > 0) for one in text.split(";"))
+
+
+def _counts_rows(connection: ServerConnection, text: str, result_sets: bool) -> bool:
+    if text.startswith("EXPLAIN SELECT") and connection.mariadb and " FROM " not in text:
+        return True  # none
     if text.startswith(_ROWS_UNCOUNTED) or (connection.mariadb and text.startswith("VALUES")):
         return False
     if not connection.mariadb and text.startswith(("CALL", "DO", "UPDATE")):
         return True
     return "SELECT" in text or (
-        walker.result_sets > 0 and not text.startswith(("INSERT", "REPLACE", "DELETE"))
+        result_sets and not text.startswith(("INSERT", "REPLACE", "DELETE", "UPDATE", *_NO_ROWS_EVER))
     )
 
 
@@ -139,7 +195,9 @@ def leaves_warnings(connection: ServerConnection, request: Request) -> bool:
     if walker.errno or walker.warnings or verdict.tables:
         return False
     if verdict.kind is WRITE and (
-        verdict.functions or verdict.effects or verdict.digest[:3].upper() != "DO "
+        verdict.effects
+        or verdict.digest[:3].upper() != "DO "
+        or not all(is_built_in(name.upper()) for name in verdict.functions)
     ):
         return False
     return (_NO_TABLES if connection.mariadb else _DIAGNOSTICS).match(verdict.digest) is not None
@@ -156,6 +214,8 @@ def is_last(session: Session, connection: ServerConnection, request: Request, *,
     before = session.held.get(last or "")
     if rows and not stay.apart and (before is None or not before.keep & OF_LAST_STATEMENT):
         stay.last_server = connection.name
+        if before is not None and before.mariadb and request.verdict.tables:
+            before.old_warnings = True  # it may have some that only looked forgotten
         return
     warned = session.held.get(stay.warned_server or last or "")
     walker = connection.walker

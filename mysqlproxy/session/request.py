@@ -31,12 +31,16 @@ class Request:
         pinned: name of the server that must answer (a cursor's), or "".
         interrupted: by a KILL or its time limit: it is sent to no server any more.
         interrupted_since: when the sweep first saw that it is, or 0.
+        counts_of: name of the server whose connection knows the counts that it asks for, while they are not carried
+            into its text; ``carried`` when they are.
         killed_at: when the sweep last had it killed again, or first saw that it is interrupted.
     """
 
     __slots__ = (
         "again",
+        "carried",
         "code",
+        "counts_of",
         "excluded",
         "form",
         "hint",
@@ -70,6 +74,8 @@ class Request:
         self.interrupted = False
         self.interrupted_since = 0.0
         self.killed_at = 0.0
+        self.counts_of: str | None = None
+        self.carried = False
 
     def check_interrupted(self) -> None:
         """Raises Interrupted if it must not be sent any more."""

@@ -26,6 +26,7 @@ from mysqlproxy.protocol.capabilities import (
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.response import ResponseWalker
 from mysqlproxy.protocol.tracking import is_statement_id, parse_session_state
+from mysqlproxy.routing.offload import ALL, OF_THE_TRANSACTION
 from mysqlproxy.routing.route import Why
 from mysqlproxy.session import freshness, last_statement
 from mysqlproxy.session.request import Request
@@ -60,6 +61,7 @@ _STANDING: Final = (
     | STATUS_IN_TRANS_READONLY
     | STATUS_ANSI_QUOTES
 )
+_SELECT: Final = ("SELECT ", "select ")
 MAX_REASON = 300  # characters of why a session stays, in the log
 _PAST_THE_LOG = frozenset(("sql_log_bin", "skip_replication"))
 # What prepares or resets a statement has none of the effects of its execution.
@@ -111,7 +113,8 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     ):
         # A plain read that left everything as it was: most statements.
         if session.stay.last_server != connection.name or session.stay.apart:
-            last_statement.is_last(session, connection, request, rows=True)
+            rows = verdict.digest[:7] in _SELECT or last_statement.counts_rows(connection, verdict)
+            last_statement.is_last(session, connection, request, rows=rows)
         session.position.has_read(connection.name, session.since)
         if session.relay.altered:
             session.status = session.relay.told(status) & _STANDING
@@ -134,10 +137,9 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         session.offload.settle(verdict, status, walker.errno)
     if verdict.effects & Effect.INSERT or walker.last_insert_id:
         connection.inserted = True
-    if walker.warnings or walker.errno or not connection.mariadb:
-        connection.old_warnings = (
-            False  # MariaDB keeps them until a statement uses tables, or has some itself
-        )
+    if walker.warnings or walker.errno or not (connection.mariadb or request.code == Command.INIT_DB):
+        # MariaDB keeps them until a statement uses tables, or has some itself.
+        connection.old_warnings = False
     if verdict.effects & _MAY_SET_ROLE:
         connection.role_set = True
     if (verdict.effects & Effect.SEQUENCE or verdict.needs is LAST_INSERT) and not walker.errno:
@@ -313,6 +315,7 @@ def forget_connection(session: Session, connection: ServerConnection) -> bool:
     if connection.inserted or connection.sequences is not None:
         session.state.last_values = {}
         session.state.sequences_lost = True
+        session.state.drawn_lost |= connection.sequences is not None
     if session.stay.last_server == connection.name:
         session.stay.last_server = None
     if session.stay.rows_server == connection.name:
@@ -346,7 +349,12 @@ def manager_reads(session: Session) -> str | None:
 
 
 def alter_flags(session: Session, connection: ServerConnection, request: Request) -> None:
-    """Have the client told the status flags of one connection to the manager, whoever answers."""
+    """Have the client told the status flags of one connection to the manager, whoever answers; and those of its
+    transaction by what runs beside that.
+    """
+    if session.stay.server not in ("", connection.name) and not session.offload.accepted:
+        session.relay.tell(ALL & ~OF_THE_TRANSACTION, session.status & OF_THE_TRANSACTION)
+        return
     session.relay.tell(
         *session.offload.flags(
             request.verdict,

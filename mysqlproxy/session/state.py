@@ -70,11 +70,13 @@ class SessionState:
         last_insert_id: LAST_INSERT_ID() of a connection that was given up, or None.
         last_values: LASTVAL() of sequences, as `schema`.`name`, of connections that were given up.
         sequences_lost: one of those may have known more than that.
+        drawn_lost: one of those had drawn from a sequence, as far as statements showed.
         id_lost: LAST_INSERT_ID() went with one of those.
         role: the last SET ROLE as it was written, or None.
     """
 
     __slots__ = (
+        "drawn_lost",
         "id_lost",
         "last_insert_id",
         "last_values",
@@ -100,6 +102,7 @@ class SessionState:
         self.last_insert_id: int | None = None
         self.last_values: dict[str, int] = {}
         self.sequences_lost = False
+        self.drawn_lost = False
         self.id_lost = False
         self.role: bytes | None = None
 
@@ -113,6 +116,7 @@ class SessionState:
         self.last_insert_id = None
         self.last_values = {}
         self.sequences_lost = False
+        self.drawn_lost = False
         self.id_lost = False
         self.role = None
         self.version += 1

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 
 _BAD_SCHEMA = 1049  # ER_BAD_DB_ERROR
+# No rows found, no warnings, whatever stood before.
+_NOTHING = b"SELECT 1 FROM information_schema.CHARACTER_SETS LIMIT 0"
+# No warnings, and the same rows.
+_FORGET_MARIADB = b"EXPLAIN " + _NOTHING
+_FORGET_MYSQL = b"SET @@session.wait_timeout=@@session.wait_timeout"
 
 
 async def bring_up_to_date(session: Session, connection: ServerConnection) -> None:
@@ -47,9 +52,8 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
         and session.request is not None
         and last_statement.asks_for_warnings(session.request)
     ):
-        (
-            await connection.query(b"DO (SELECT 1 FROM information_schema.CHARACTER_SETS LIMIT 0)")
-        ).raise_error()
+        forget = _FORGET_MARIADB if connection.mariadb else _FORGET_MYSQL
+        (await connection.query(forget)).raise_error()
         connection.old_warnings = False
     if state.role is not None:  # first: it may be what lets the account into the schema
         connection.role_set = True
@@ -91,6 +95,8 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
             (await connection.command(bytes((Command.PING,)))).raise_error()
         elif last_statement.counts_no_rows(session, session.request):
             (await connection.query(b"SELECT 1 LIMIT 0")).raise_error()
+        elif last_statement.runs_unseen(session, session.request, connection):
+            (await connection.query(_NOTHING)).raise_error()
     connection.synced = version
 
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from mysqlproxy.cluster.view import ServerView
 from mysqlproxy.errors import ProxyError, ServerFault
 from mysqlproxy.routing.route import Why
-from mysqlproxy.session import faults, freshness, settle, transfer
+from mysqlproxy.session import carry, faults, freshness, settle, transfer
 from mysqlproxy.session.request import Request
-from mysqlproxy.sql.verdict import LAST_INSERT
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -29,7 +28,7 @@ async def send_when_ready(session: Session, request: Request, server: ServerView
     try:
         connection = await session.connection(server)
         request.check_interrupted()
-        if request.verdict.needs is LAST_INSERT and session.recalls:
+        if session.recalls and faults.asks_for_last_insert(request.verdict):
             faults.recall_last_values(session, request)
         # Claimed: it waits for others' answers, too, while nothing runs on this connection.
         if not freshness.is_fresh(session, connection) and not await connection.claim(
@@ -42,6 +41,8 @@ async def send_when_ready(session: Session, request: Request, server: ServerView
                 session.stay.manager_reads = settle.manager_reads(session)
             behind, connection = connection, await session.connection(server)
             behind.offer()
+        if request.counts_of is not None:
+            await connection.claim(carry.carry(session, request))
         await transfer.bind(session, connection, request)
         request.check_interrupted()
         if connection.closed or connection.owner is not session:

@@ -74,6 +74,7 @@ def _keyword(tokens: Tokens, index: int, finding: Finding) -> None:
         finding.effects |= Effect.SEQUENCE
         finding.raise_to(Kind.WRITE, "uses a sequence")
     elif name == "PREVIOUS" and following == "VALUE":
+        finding.functions.add("lastval")
         finding.require(Needs.LAST_INSERT, "asks for a sequence's last value")
     elif name in NAMES_ALONE:
         finding.require(Needs.MANAGER, f"asks for {name.lower()}, whose answer depends on the connection")

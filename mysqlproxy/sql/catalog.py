@@ -8,7 +8,7 @@ A name that is not in it, or in doubt since a definition was seen to pass, may m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -137,6 +137,16 @@ class Catalog:
         if self.all_doubtful or name.lower() in self.doubtful:
             return None
         return self.procedures.get((self._schema(schema), name.lower()))
+
+    def words_of(self, entries: Mapping[Name, Relation | Routine], name: Name) -> tuple[str, str] | None:
+        """Body and sql_mode of one of ``relations``, ``functions`` or ``procedures`` as they were read, whatever has
+        been defined since; None when there are none.
+        """
+        fold = bool(self.lower_case_table_names) or entries is not self.relations
+        found = entries.get((self._schema(name[0]), name[1].lower() if fold else name[1]))
+        if found is None or found.body is None:
+            return None
+        return found.body, found.sql_mode if isinstance(found, Routine) else ""
 
     def may_fire(self, schema: str, name: str) -> tuple[Name, ...] | None:
         """The tables with triggers and the views of that name; None when they are not known.

@@ -20,6 +20,7 @@ from mysqlproxy.sql import (
     stored,
     trackers,
     unscoped,
+    unseen,
 )
 from mysqlproxy.sql.catalog import Catalog
 from mysqlproxy.sql.digest import MAX_TEXT, is_special, normaliser, shown
@@ -123,6 +124,12 @@ def _verdict(
     cacheable = all(finding.cacheable for finding in findings)
     if not cacheable and text is not None and context is not None:
         literal = _from_text(text, context)
+        for finding, asked in zip(findings, literal.asked, strict=False):
+            unseen.add(finding, asked)
+            if finding.needs is Needs.LAST_STATEMENT and finding.effects & Effect.PREPARED:
+                # Its execution does not say so: it stays where the last statement is then.
+                finding.effects |= Effect.UNTRACKED
+                finding.raise_to(Kind.WRITE, unseen.REASON)
     kind = worst(finding.kind for finding in findings)
     needs = _needs(findings)
     if context is not None and any(behind.match(digest) for behind in _BEHIND[context.mariadb]):
@@ -131,6 +138,9 @@ def _verdict(
         needs = Needs.ANY  # a write goes there anyway
     if kind is not Kind.READ and needs in {Needs.ANY, Needs.MANAGER} and _LAST_VALUE.search(digest):
         needs = Needs.LAST_INSERT
+    effects = _effects(findings) | literal.effects
+    if needs is Needs.LAST_STATEMENT and _asks_manager(findings):
+        effects |= Effect.ASKS_MANAGER
     deciding = next(finding for finding in findings if finding.kind is kind)
     reasons = list(dict.fromkeys(deciding.reasons + [r for finding in findings for r in finding.reasons]))
     return Verdict(
@@ -139,7 +149,7 @@ def _verdict(
         digest=digest,
         tables=tuple(sorted(set().union(*(finding.tables for finding in findings)))),
         functions=tuple(sorted(set().union(*(finding.functions for finding in findings)))),
-        effects=_effects(findings) | literal.effects,
+        effects=effects,
         needs=needs,
         statements=len(findings) if statements is None else statements,
         kill=literal.kill,
@@ -172,6 +182,11 @@ def _needs(findings: list[Finding]) -> Needs:
     return needs
 
 
+def _asks_manager(findings: list[Finding]) -> bool:
+    """Whether one statement asks for what is not known where the last statement before the text ran."""
+    return any(finding.needs in {Needs.MANAGER, Needs.LAST_INSERT} for finding in findings)
+
+
 class _Literal(NamedTuple):
     """What depends on the literals of a text, or on places in it."""
 
@@ -181,6 +196,7 @@ class _Literal(NamedTuple):
     edits: tuple[trackers.Edit, ...] = ()
     wishes: tuple[tuple[str, str], ...] = ()
     effects: int = Effect.NONE
+    asked: tuple[unseen.Asked, ...] = ()  # of each statement
 
 
 def _from_text(text: bytes, context: SqlContext) -> _Literal:
@@ -204,6 +220,7 @@ def _from_text(text: bytes, context: SqlContext) -> _Literal:
         ),
         wishes=tuple(wish for one in asked for wish in one.wishes),
         effects=Effect.UNTRACKED if cut or any(one.blind for one in asked) else Effect.NONE,
+        asked=tuple(unseen.dynamic(part, text, context) for part in parts),
     )
 
 

@@ -8,11 +8,12 @@ as one, because that is its column's name.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from mysqlproxy.sql.calls import variable_at
 from mysqlproxy.sql.finding import Tokens, word
-from mysqlproxy.sql.lexer import TokenKind
+from mysqlproxy.sql.lexer import Token, TokenKind
 from mysqlproxy.sql.variables import CONNECTION_ID
 from mysqlproxy.sql.words import words
 
@@ -88,7 +89,7 @@ class _Level:
 
 
 class Reader:
-    """Goes through the select lists of one statement; ``sql.sequences`` looks for something else in them."""
+    """Goes through the select lists of one statement."""
 
     def __init__(self, statement: Tokens, text: bytes) -> None:
         self.statement = statement
@@ -148,6 +149,37 @@ class Reader:
         name = self.text[statement[level.item].start : place]
         if len(name) <= MAX_NAME and name.isascii():  # else a character set may hide a backtick in it
             self.found.aliases.append((place, place, b" AS `" + name.replace(b"`", b"``") + b"`"))
+
+
+def exchanged(statement: Tokens, text: bytes, places: Mapping[int, tuple[int, bytes]]) -> list[Edit]:
+    """What to change in ``text`` so that something else stands in these places, under the same columns' names.
+
+    Args:
+        places: index of a first token -> that of the last one, and what to put in.
+    """
+    edits: list[Edit] = []
+    merged: list[Token] = []
+    index = 0
+    while index < len(statement):
+        token = statement[index]
+        if index in places:
+            index, change = places[index]
+            edits.append((token.start, statement[index].end, change))
+            token = Token(TokenKind.NUMBER, "", "", token.start, statement[index].end, token.spaced)
+        merged.append(token)
+        index += 1
+    reader = _Merged(merged, text, {start for start, _, _ in edits})
+    reader.read(0)
+    return edits + reader.found.aliases
+
+
+class _Merged(Reader):
+    def __init__(self, statement: Tokens, text: bytes, starts: Collection[int]) -> None:
+        super().__init__(statement, text)
+        self.starts = starts
+
+    def asks_at(self, index: int) -> int | None:
+        return index if self.statement[index].start in self.starts else None
 
 
 def _may_have_alias(item: Tokens) -> bool:

@@ -57,6 +57,9 @@ class Finding:
 
     def require(self, needs: Needs, reason: str) -> None:
         """The answer depends on a connection: no longer a plain read."""
+        both = {needs, self.needs}
+        if len(both) == 2 and Needs.LAST_STATEMENT in both and Needs.ANY not in both:
+            self.effects |= Effect.ASKS_MANAGER
         self.needs = stronger(self.needs, needs)
         if needs is not Needs.ANY:
             self.raise_to(Kind.OTHER, reason)

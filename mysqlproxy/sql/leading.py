@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mysqlproxy.sql import calls, setting, show
+from mysqlproxy.sql import calls, setting, show, unseen
 from mysqlproxy.sql.finding import Finding, Tokens, simple, word
 from mysqlproxy.sql.lexer import TokenKind
 from mysqlproxy.sql.verdict import Effect, Kind, Needs, SqlContext
@@ -106,7 +106,19 @@ def _do(tokens: Tokens, context: SqlContext) -> Finding:
 def _begin(tokens: Tokens, context: SqlContext) -> Finding:
     if len(tokens) == 1 or (len(tokens) == 2 and word(tokens, 1) == "WORK"):
         return simple(Kind.OTHER, "begins a transaction", Effect.TRANSACTION)
-    return simple(Kind.WRITE, "a block of statements", _ANYTHING | Effect.TRANSACTION)
+    finding = simple(Kind.WRITE, "a block of statements", _ANYTHING | Effect.TRANSACTION)
+    unseen.add(finding, unseen.asked(tokens))
+    return finding
+
+
+def _prepare(tokens: Tokens, context: SqlContext) -> Finding:
+    """What a text in a variable does, its execution will show; what it asks for must be there then."""
+    finding = simple(Kind.OTHER, "prepares a statement by name", Effect.PREPARED)
+    finding.cacheable = False
+    if tokens[-1].upper == "@" or word(tokens, len(tokens) - 2) == "@":
+        finding.effects |= Effect.UNTRACKED
+        finding.reasons.append("which is in a variable")
+    return finding
 
 
 def _call(tokens: Tokens, context: SqlContext) -> Finding:
@@ -117,7 +129,10 @@ def _call(tokens: Tokens, context: SqlContext) -> Finding:
     name = tokens[at].text if len(tokens) > at and tokens[at].kind in _NAMES else ""
     plain = at + 1 == len(tokens) or word(tokens, at + 1) == "("
     if not plain or context.catalog.procedure(schema, name) is None:
-        return simple(Kind.WRITE, "calls a procedure, which may do anything", _ANYTHING)
+        finding = simple(Kind.WRITE, "calls a procedure, which may do anything", _ANYTHING)
+        if context.catalog.words_of(context.catalog.procedures, (schema, name)) is not None:
+            finding.procedures.add((schema, name))
+        return finding
     finding = simple(Kind.WRITE, "calls a procedure", Effect.DDL | Effect.INSERT)
     if any(token.upper == "@" for token in tokens):
         finding.effects |= Effect.USER_VARIABLES  # for OUT parameters
@@ -216,7 +231,7 @@ _HANDLERS: dict[str, _Handler] = {
     "SAVEPOINT": _savepoint,
     "RELEASE": _savepoint,
     "XA": _uncached(Kind.OTHER, "a distributed transaction", Effect.TRANSACTION),
-    "PREPARE": _uncached(Kind.OTHER, "prepares a statement by name", Effect.PREPARED),
+    "PREPARE": _prepare,
     "DEALLOCATE": _always(Kind.OTHER, "drops a prepared statement", Effect.PREPARED),
     "HANDLER": _handler,
     "LOCK": _always(Kind.OTHER, "locks tables", Effect.TABLE_LOCK, _MANAGER),

@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping
 
 from mysqlproxy.sql.catalog import names_in
-from mysqlproxy.sql.connections import Edit, Reader
+from mysqlproxy.sql.connections import exchanged
 from mysqlproxy.sql.finding import Tokens, word
-from mysqlproxy.sql.lexer import Token, TokenKind, text_lexer
+from mysqlproxy.sql.lexer import TokenKind, text_lexer
+from mysqlproxy.sql.rewrite import rewritten
 from mysqlproxy.sql.statement import split
 from mysqlproxy.sql.verdict import SqlContext
 
@@ -53,48 +54,20 @@ def with_last_values(text: bytes, context: SqlContext, values: Mapping[str, int]
         return None
     if any(token.kind in {TokenKind.SPECIAL, TokenKind.BAD} for token in tokens):
         return None
-    edits = _edits(statements[0], text, context.schema, values)
-    for start, end, change in sorted(edits, reverse=True):
-        text = text[:start] + change + text[end:]
-    return text
+    statement = statements[0]
+    places = {}
+    for index, token in enumerate(statement):
+        name, last = _asked_at(statement, index, context.schema) or ("", 0)
+        if (value := values.get(name)) is not None:
+            asked_for = text[token.start : statement[last].end]
+            places[index] = last, b"IFNULL(%s,%d)" % (asked_for, value)
+    return rewritten(text, (), exchanged(statement, text, places), 0)
 
 
 def without(values: Mapping[str, int], digest: str) -> dict[str, int]:
     """``values`` but for the sequences that a definition names: they may be new ones."""
     defined = names_in(digest)
     return {name: value for name, value in values.items() if not names_in(name) & defined}
-
-
-def _edits(statement: Tokens, text: bytes, schema: str, values: Mapping[str, int]) -> list[Edit]:
-    edits: list[Edit] = []
-    merged: list[Token] = []  # with a number where a last value is asked for
-    places: set[int] = set()
-    index = 0
-    while index < len(statement):
-        token = statement[index]
-        found = _asked_at(statement, index, schema)
-        if found is not None:
-            name, last = found
-            end = statement[last].end
-            if (value := values.get(name)) is not None:
-                edits.append((token.start, end, b"IFNULL(%s,%d)" % (text[token.start : end], value)))
-                places.add(len(merged))
-            token = Token(TokenKind.NUMBER, "", "", token.start, end, token.spaced)
-            index = last
-        merged.append(token)
-        index += 1
-    reader = _Reader(merged, text, places)
-    reader.read(0)
-    return edits + reader.found.aliases
-
-
-class _Reader(Reader):
-    def __init__(self, statement: Tokens, text: bytes, places: set[int]) -> None:
-        super().__init__(statement, text)
-        self.places = places
-
-    def asks_at(self, index: int) -> int | None:
-        return index if index in self.places else None
 
 
 def _asked_at(tokens: Tokens, index: int, schema: str) -> tuple[str, int] | None:

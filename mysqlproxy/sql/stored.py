@@ -7,14 +7,15 @@ uses in turn. A body that is not positively understood may do anything. Each is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-from mysqlproxy.sql import body, leading, reading, triggers
+from mysqlproxy.sql import body, leading, reading, triggers, unseen
 from mysqlproxy.sql.body import lex
-from mysqlproxy.sql.catalog import Catalog, Name, Routine, What
-from mysqlproxy.sql.finding import Finding, word
+from mysqlproxy.sql.catalog import Catalog, Name, Relation, Routine, What
+from mysqlproxy.sql.finding import Finding, Tokens, stronger, word
 from mysqlproxy.sql.lexer import TokenKind
 from mysqlproxy.sql.verdict import Effect, Kind, Needs, SqlContext
 
@@ -27,19 +28,26 @@ MAX_NEW: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What using a view or calling a function does, as in ``Finding``; ``why`` is "" for a plain read."""
+    """What using a view or calling a function does, as in ``Finding``; ``why`` is "" for a plain read.
+
+    Attributes:
+        asks: the functions by which it asks for what the last statement or insert has left.
+    """
 
     kind: Kind = Kind.READ
     needs: Needs = Needs.ANY
     effects: int = Effect.NONE
     why: str = ""
+    asks: frozenset[str] = frozenset()
 
 
 _LEFT_BY_TRIGGERS: Final = (
     Effect.UNTRACKED | Effect.USER_VARIABLES | Effect.TEMPORARY_TABLE | Effect.NAMED_LOCK | Effect.SEQUENCE
 )
 
-_DOUBTFUL = Judgement(Kind.WRITE, why="may have been defined anew")
+_OF_THE_PAST = frozenset({Needs.LAST_STATEMENT, Needs.LAST_INSERT})
+
+_DOUBTFUL = Judgement(Kind.WRITE, effects=Effect.ASKS_UNSEEN, why="may have been defined anew")
 
 
 def resolve(finding: Finding, context: SqlContext) -> None:
@@ -58,7 +66,7 @@ def some_trigger_leaves_state(context: SqlContext) -> bool:
 
 def _some_leaves_state(look: _Look, context: SqlContext) -> bool:
     for name in context.catalog.triggers or ():
-        if look.judge(_Kind.TRIGGER, name, context).effects & ~Effect.SEQUENCE:
+        if look.judge(_Kind.TRIGGER, name, context).effects & ~(Effect.SEQUENCE | Effect.ASKS_UNSEEN):
             return True
     return False
 
@@ -132,7 +140,7 @@ class _Look:
     def _view(self, name: Name, context: SqlContext) -> Judgement:
         relation = self.catalog.relation(*name)
         if relation is None or relation.what is What.DOUBTFUL:
-            return _DOUBTFUL
+            return self._in_doubt(_DOUBTFUL, self.catalog.relations, name)
         if relation.body is None:
             return _anything("has a body that may not be read")
         # The servers keep views in a form that does not depend on the sql_mode.
@@ -142,33 +150,52 @@ class _Look:
         inner = inside(context, name[0], "")
         finding = reading.judge(tokens, inner, parse=True)
         _resolve(finding, inner, self)
-        return _outcome(finding)
+        return _asking(_outcome(finding), tokens)
 
     def _routine(self, kind: _Kind, name: Name, context: SqlContext) -> Judgement:
         procedure = kind is _Kind.PROCEDURE
         found = self.catalog.procedure(*name) if procedure else self.catalog.function(*name, qualified=True)
         if found is None or found.doubtful:
-            return _anything("may have been defined anew") if procedure else _DOUBTFUL
+            if procedure:
+                anything = _anything("may have been defined anew")
+                return self._in_doubt(anything, self.catalog.procedures, name)
+            return self._in_doubt(_DOUBTFUL, self.catalog.functions, name)
         if found.body is None:
             return _anything("has a body that may not be read")
-        whole = self._body(found, name[0], context, can_write=procedure)
-        return _anything("is not understood") if whole is None else _outcome(whole)
+        tokens = lex(found.body, found.sql_mode)
+        if tokens is None:
+            return _anything("is not understood")
+        whole = self._body(found, tokens, name[0], context, can_write=procedure)
+        return _asking(_anything("is not understood") if whole is None else _outcome(whole), tokens)
+
+    def _in_doubt(
+        self, judgement: Judgement, entries: Mapping[Name, Relation | Routine], name: Name
+    ) -> Judgement:
+        """What a definition may have changed most likely still asks for what it did."""
+        words = self.catalog.words_of(entries, name)
+        tokens = None if words is None else lex(*words)
+        return judgement if tokens is None else _asking(judgement, tokens)
 
     def _triggers(self, name: Name, context: SqlContext) -> Judgement:
-        """What is left in the session; all that they do else is the statement's own."""
-        effects = Effect.NONE
+        """What is left in the session, and asked for; all that they do else is the statement's own."""
+        left = Judgement(Kind.WRITE)
         for trigger in self.catalog.triggers_of(name):
-            whole = self._body(trigger, name[0], context, can_write=True)
-            if whole is None:
+            tokens = None if trigger.body is None else lex(trigger.body, trigger.sql_mode)
+            whole = None if tokens is None else self._body(trigger, tokens, name[0], context, can_write=True)
+            if tokens is None or whole is None:
                 return _anything("is not understood")
-            effects |= whole.effects & _LEFT_BY_TRIGGERS
-        why = "leaves something behind in the session" if effects else ""
-        return Judgement(Kind.WRITE, effects=effects, why=why)
+            one = _asking(Judgement(Kind.WRITE, effects=whole.effects & _LEFT_BY_TRIGGERS), tokens)
+            needs, effects = stronger(left.needs, one.needs), left.effects | one.effects
+            left = replace(left, needs=needs, effects=effects, asks=left.asks | one.asks)
+        if left.effects & ~Effect.ASKS_UNSEEN:
+            left = replace(left, why="leaves something behind in the session")
+        return left
 
-    def _body(self, found: Routine, schema: str, context: SqlContext, *, can_write: bool) -> Finding | None:
-        tokens = None if found.body is None else lex(found.body, found.sql_mode)
+    def _body(
+        self, found: Routine, tokens: Tokens, schema: str, context: SqlContext, *, can_write: bool
+    ) -> Finding | None:
         take_apart = body.statements if can_write else body.queries
-        statements = None if tokens is None or "ORACLE" in found.sql_mode else take_apart(tokens)
+        statements = None if "ORACLE" in found.sql_mode else take_apart(tokens)
         if statements is None:
             return None
         inner = inside(context, schema, found.sql_mode)
@@ -184,6 +211,7 @@ class _Look:
                 whole.require(finding.needs, finding.reasons[0])
                 whole.raise_to(finding.kind, finding.reasons[0])
             whole.effects |= finding.effects
+            whole.functions |= finding.functions
             whole.cacheable = whole.cacheable and finding.cacheable
         return whole
 
@@ -197,18 +225,18 @@ def _resolve(finding: Finding, context: SqlContext, look: _Look) -> None:
             shown = ".".join(name)
             reason = f"{'reads the view' if kind is _Kind.VIEW else 'calls'} {shown}, which {judgement.why}"
             finding.effects |= judgement.effects
+            finding.functions |= judgement.asks
             finding.require(judgement.needs, reason)
             finding.raise_to(judgement.kind, reason)
     for name in sorted(finding.procedures):
-        # What it needs of a connection, the manager's has: a CALL is always a write.
         judgement = look.judge(_Kind.PROCEDURE, name, context)
-        finding.effects |= judgement.effects
+        _take(finding, judgement)
         if judgement.effects & Effect.UNTRACKED:
             finding.reasons.append(f"calls {'.'.join(name)}, which {judgement.why}")
     for name in sorted(finding.fired):
         judgement = look.judge(_Kind.TRIGGER, name, context)
-        if judgement.effects:
-            finding.effects |= judgement.effects
+        _take(finding, judgement)
+        if judgement.why:
             finding.reasons.append(f"may fire a trigger of {'.'.join(name)}, which {judgement.why}")
     if finding.fired_in_doubt and _some_leaves_state(look, context):
         finding.effects |= Effect.UNTRACKED
@@ -221,11 +249,41 @@ def _resolve(finding: Finding, context: SqlContext, look: _Look) -> None:
         finding.reasons.remove(reading.PLAIN)
 
 
+def _take(finding: Finding, judgement: Judgement) -> None:
+    """What a write runs. It is at the manager anyway, and there is what else a body may need of a connection."""
+    finding.effects |= judgement.effects
+    finding.functions |= judgement.asks
+    if judgement.needs in _OF_THE_PAST:
+        finding.require(judgement.needs, unseen.REASON)
+
+
+def _asking(judgement: Judgement, tokens: Tokens) -> Judgement:
+    """``judgement`` with what the body asks of the statements before it, and not of its own."""
+    needs, functions = unseen.asked(tokens)
+    if not functions:
+        return judgement
+    if judgement.needs not in _OF_THE_PAST:
+        needs = stronger(judgement.needs, needs)
+    elif needs is Needs.ANY:
+        needs = Needs.MANAGER
+    return replace(
+        judgement,
+        needs=needs,
+        effects=judgement.effects | Effect.ASKS_UNSEEN,
+        asks=functions | judgement.asks,
+    )
+
+
 def _outcome(finding: Finding) -> Judgement:
     if not finding.cacheable:
         finding.require(Needs.MANAGER, "depends on the connection's id")
     why = "" if finding.kind is Kind.READ else finding.reasons[0]
-    return Judgement(finding.kind, finding.needs, finding.effects, why)
+    asks = (
+        frozenset(finding.functions & unseen.FUNCTIONS)
+        if finding.effects & Effect.ASKS_UNSEEN
+        else frozenset()
+    )
+    return Judgement(finding.kind, finding.needs, finding.effects, why, asks)
 
 
 def _anything(why: str) -> Judgement:

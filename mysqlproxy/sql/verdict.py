@@ -63,6 +63,11 @@ class Effect:
     SEQUENCE: Final = 65536  # NEXTVAL(): LASTVAL() is known on this connection alone
     UNLOCK_NAMES: Final = 16384  # exactly RELEASE_ALL_LOCKS(), hence surely executed: ends NAMED_LOCK
     LOGINS: Final = 131072  # what a new login begins with (global variables, accounts) may have changed
+    # a routine, view, block or dynamic text asks for what the last statement or insert has left
+    ASKS_UNSEEN: Final = 262144
+    ASKS_MANAGER: Final = (
+        524288  # beside the last statement's, something that only the manager's connection knows
+    )
 
 
 class Needs(Enum):

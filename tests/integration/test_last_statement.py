@@ -79,8 +79,7 @@ def test_found_rows_are_of_the_last_statement_with_rows(client: RawClient, betwe
     client.query("SELECT SQL_CALC_FOUND_ROWS v FROM app.t WHERE v < 0 LIMIT 1").check()
     client.query(between).check()
     client.query("BEGIN").check()
-    error = client.query("SELECT FOUND_ROWS()").err
-    assert error is not None and error.errno == 1105, "no number of the transaction's connection"
+    assert client.query("SELECT FOUND_ROWS()").value == b"0", "no number of the transaction's connection"
     client.query("SELECT v FROM app.t LIMIT 2").check()
     assert client.query("SELECT FOUND_ROWS()").value == b"2"
     client.query("ROLLBACK").check()
@@ -194,10 +193,10 @@ def test_what_only_prepares_counts_nothing(client: RawClient) -> None:
 
 
 def test_found_rows_behind_a_write_in_one_text(client: RawClient) -> None:
-    client.query("SELECT v FROM app.t").check()  # on a worker
-    error = client.query("UPDATE app.t SET v = v; SELECT FOUND_ROWS()").err
-    assert error is not None and error.errno == 1290, "no other connection's number"
-    assert client.query("BEGIN; SELECT FOUND_ROWS()").err
+    for text in ("UPDATE app.t SET v = v; SELECT FOUND_ROWS()", "BEGIN; SELECT FOUND_ROWS()"):
+        client.query("SELECT v FROM app.t").check()  # on a worker
+        assert client.query(text).rows == [b"\x013"], text
+        client.query("ROLLBACK").check()
     client.query("SELECT v, @@server_id FROM app.t").check()
     assert client.query("UPDATE app.t SET v = v; SELECT FOUND_ROWS()").rows == [b"\x013"]
 
@@ -213,7 +212,7 @@ def test_warnings_before_a_write_in_one_text(client: RawClient) -> None:
         "USE app; SELECT @@warning_count; DO 1",
     ):
         error = client.query(text).err
-        assert error is not None and error.errno == 1290, text
+        assert error is not None and error.errno == 1105, text
     assert len(client.query("SHOW WARNINGS").rows) == 1, "none has run"
     assert client.query("SELECT COUNT(*) FROM app.t WHERE v = 9").value == b"0"
 

@@ -322,7 +322,10 @@ def test_names_in_doubt_may_mean_anything_and_leave_nothing_in_the_session() -> 
     doubtful = replace(CONTEXT, catalog=doubting(CONTEXT.catalog, frozenset({"t", "constant"}), 2))
     for sql in ("SELECT * FROM t", "SELECT constant()", "SELECT * FROM over_v", "SELECT calls_another()"):
         found = verdict(sql, doubtful)
-        assert (found.kind, found.effects) == (Kind.WRITE, Effect.NONE), (sql, found.reasons)
+        assert (found.kind, found.effects & ~Effect.ASKS_UNSEEN) == (Kind.WRITE, Effect.NONE), (
+            sql,
+            found.reasons,
+        )
     assert verdict("SELECT * FROM u", doubtful).kind is Kind.READ
     assert verdict("SELECT branches(1)", replace(doubtful, schema="app")).kind is Kind.WRITE  # it reads t
     everything = replace(CONTEXT, catalog=doubting(CONTEXT.catalog, None, 3))

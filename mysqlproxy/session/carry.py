@@ -1,0 +1,77 @@
+"""FOUND_ROWS(), ROW_COUNT() and the numbers of warnings, carried from the connection of the last statement to the one
+that must run what asks for them. Called by ``session.waiting``; ``session.last_statement`` says when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mysqlproxy.errors import ClientFault, MalformedPacket, ProxyError
+from mysqlproxy.protocol.capabilities import DEPRECATE_EOF
+from mysqlproxy.protocol.codec import read_lenenc_bytes
+from mysqlproxy.protocol.commands import Command, statement_offset
+from mysqlproxy.protocol.framing import frame, payload_of
+from mysqlproxy.routing.route import RECALLED
+from mysqlproxy.session.request import Request
+from mysqlproxy.sql import counts
+from mysqlproxy.sql.verdict import Effect
+
+if TYPE_CHECKING:
+    from mysqlproxy.pool.connection import ServerConnection
+    from mysqlproxy.session.engine import Session
+
+# None of them changes what another one of them is.
+_ASK = b"SELECT FOUND_ROWS(),ROW_COUNT(),@@warning_count,@@error_count"
+
+_CANNOT = ClientFault(
+    "What the last statement left (FOUND_ROWS(), ROW_COUNT(), warnings) is on another server than this one must run "
+    "on; ask for it in a statement of its own before this one"
+)
+
+
+async def carry(session: Session, request: Request) -> None:
+    """Put the numbers that the request asks for into its text.
+
+    Raises:
+        ClientFault: they are not known any more, or cannot stand in this text.
+    """
+    name, stay = request.counts_of, session.stay
+    request.counts_of = None
+    assert name is not None
+    packet = payload_of(request.raw)
+    if request.code != Command.QUERY or request.verdict.effects & Effect.ASKS_UNSEEN:
+        raise _CANNOT
+    known = {counts.FOUND_ROWS: stay.found_rows}
+    if name != RECALLED:
+        connection = session.held.get(name)
+        known = {} if connection is None else await _ask(session, connection)
+        if session.pinged > session.since:
+            known[counts.ROW_COUNT] = 0
+        if connection is not None and name == (stay.rows_server or stay.last_server):
+            # Asking was a statement with one row there.
+            stay.rows_server, stay.found_rows, stay.apart = RECALLED, known[counts.FOUND_ROWS], True
+    offset = statement_offset(packet, 0, session.capabilities)
+    text = counts.with_counts(packet[offset:], session.context, known)
+    if text is None:
+        raise _CANNOT
+    request.raw = frame(packet[:offset] + text)
+    request.carried = True
+
+
+async def _ask(session: Session, connection: ServerConnection) -> dict[str, int]:
+    while connection.pinging is not None:
+        await connection.claim(asyncio.wait([connection.pinging]))
+    try:
+        async with asyncio.timeout(session.services.config.limits.connect_timeout):
+            reply = (await connection.claim(connection.query(_ASK))).raise_error()
+        row = reply.packets()[5 if connection.capabilities & DEPRECATE_EOF else 6]
+        found, at = {}, 0
+        for name in counts.NAMES:
+            value, at = read_lenenc_bytes(row, at)
+            found[name] = int(value)
+    except (ProxyError, TimeoutError, MalformedPacket, IndexError, ValueError) as error:
+        raise _CANNOT from error
+    finally:
+        connection.offer()
+    return found
