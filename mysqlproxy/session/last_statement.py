@@ -45,7 +45,7 @@ _NO_ROWS_EVER = ("BEGIN", "COMMIT", "DO", "ROLLBACK", "SAVEPOINT", "SET", "START
 _DIAGNOSTICS = re.compile(r"GET\b|SHOW (?:WARN|ERR|COUNT)", re.IGNORECASE)
 # MariaDB: what surely opens no tables, also no derived ones and none of information_schema.
 _NO_TABLES = re.compile(
-    r"(?:(?:BEGIN|COMMIT|DO|GET|RELEASE|ROLLBACK|SAVEPOINT|SELECT|SET|START|USE)\b|SHOW (?:WARN|ERR|COUNT))"
+    r"(?:(?:BEGIN|COMMIT|DO|GET|RELEASE|ROLLBACK|SAVEPOINT|SELECT|SET|START|USE|VALUES)\b|SHOW (?:WARN|ERR|COUNT))"
     r"(?!.*\b(?:FROM|TABLE)\b)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -195,8 +195,8 @@ def leaves_warnings(connection: ServerConnection, request: Request) -> bool:
     if walker.errno or walker.warnings or verdict.tables:
         return False
     if verdict.kind is WRITE and (
-        verdict.effects
-        or verdict.digest[:3].upper() != "DO "
+        verdict.effects & ~Effect.USER_VARIABLES
+        or not verdict.digest.upper().startswith(("DO ", "SELECT "))
         or not all(is_built_in(name.upper()) for name in verdict.functions)
     ):
         return False

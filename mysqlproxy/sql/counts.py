@@ -17,7 +17,8 @@ from mysqlproxy.sql.verdict import SqlContext
 FOUND_ROWS, ROW_COUNT, WARNINGS, ERRORS = NAMES = ("FOUND_ROWS", "ROW_COUNT", "WARNING_COUNT", "ERROR_COUNT")
 
 # What they define, prepare or show is not changed by a number in the text.
-_OPAQUE = frozenset({"ALTER", "CREATE", "EXECUTE", "EXPLAIN", "GET", "PREPARE", "SHOW"})
+_OPAQUE = frozenset({"ALTER", "EXECUTE", "EXPLAIN", "GET", "PREPARE", "SHOW"})
+_CHANGES = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "LOAD"})
 # Behind these FOUND_ROWS() is still of the statement before them, unless they have a SELECT.
 _UNCOUNTED = frozenset({"BEGIN", "COMMIT", "DELETE", "INSERT", "REPLACE", "SET", "START", "USE"})
 _UNCOUNTED_BY_MARIADB = _UNCOUNTED | {"DO", "UPDATE"}
@@ -39,14 +40,18 @@ def with_counts(text: bytes, context: SqlContext, counts: Mapping[str, int]) -> 
         lead = word(statement, 0)
         if lead in _OPAQUE or (lead == "BEGIN" and len(statement) > 2):
             return None
+        if lead == "CREATE" and all(token.upper != "TABLE" for token in statement[1:4]):
+            return None
         if number:  # of a statement in this text, but for what those in between leave standing
             if found.keys() & {WARNINGS, ERRORS}:
                 return None
             found = {FOUND_ROWS: found[FOUND_ROWS]} if standing and FOUND_ROWS in found else {}
         if not found.keys() <= counts.keys():
             return None
+        # MariaDB forgets warnings when it opens tables, before it comes to what asks for them.
+        forgotten = (WARNINGS, ERRORS) if context.mariadb and _uses_tables(statement) else ()
         places = {
-            first: (last, b"CAST(%d AS SIGNED)" % counts[name])
+            first: (last, b"CAST(%d AS SIGNED)" % (0 if name in forgotten else counts[name]))
             for name, asked in found.items()
             for first, last in asked.items()
         }
@@ -54,6 +59,10 @@ def with_counts(text: bytes, context: SqlContext, counts: Mapping[str, int]) -> 
         uncounted = _UNCOUNTED_BY_MARIADB if context.mariadb else _UNCOUNTED
         standing = standing and lead in uncounted and all(token.upper != "SELECT" for token in statement)
     return rewritten(text, (), edits, 0) if edits else None
+
+
+def _uses_tables(statement: Tokens) -> bool:
+    return word(statement, 0) in _CHANGES or any(token.upper in {"FROM", "TABLE"} for token in statement)
 
 
 def _asked_in(statement: Tokens) -> dict[str, dict[int, int]]:

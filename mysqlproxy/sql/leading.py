@@ -77,6 +77,9 @@ def _ddl(tokens: Tokens, context: SqlContext) -> Finding:
         # Names before parentheses are mostly columns and indexes here: only what is known to have an effect
         # counts.
         finding.effects |= called.effects & ~Effect.UNTRACKED
+        if "TABLE" in words:
+            finding.functions |= called.functions
+            finding.require(called.needs, "stores what depends on the connection")
         finding.cacheable = called.cacheable
     return finding
 

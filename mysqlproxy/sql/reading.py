@@ -16,7 +16,7 @@ from mysqlproxy.sql.catalog import SYSTEM, What
 from mysqlproxy.sql.finding import Finding, Tokens, word
 from mysqlproxy.sql.functions import WRITE_KEYWORDS, is_built_in
 from mysqlproxy.sql.lexer import Token, TokenKind, measure
-from mysqlproxy.sql.verdict import Kind, Needs, SqlContext
+from mysqlproxy.sql.verdict import Effect, Kind, Needs, SqlContext
 from mysqlproxy.sql.words import words
 
 PLAIN = "a plain read"
@@ -125,11 +125,14 @@ def _table(node: exp.Table, finding: Finding, context: SqlContext) -> None:
 def _look_up(owner: str, name: str, shown: str, finding: Finding, context: SqlContext) -> None:
     relation = context.catalog.relation(owner, name)
     if relation is None:
+        finding.effects |= Effect.ASKS_UNSEEN  # it may be a view
         finding.raise_to(Kind.WRITE, f"{shown} is not a table or view that is known")
     elif relation.what is What.VIEW:
         finding.views.add((owner, name))
     elif relation.what is What.DOUBTFUL:
         finding.raise_to(Kind.WRITE, f"{shown} may have been defined anew")
+        if context.catalog.words_of(context.catalog.relations, (owner, name)) is not None:
+            finding.views.add((owner, name))
     elif relation.what is not What.TABLE:
         finding.raise_to(Kind.WRITE, f"{shown} is no plain table and no view")
 

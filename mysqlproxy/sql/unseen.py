@@ -28,6 +28,7 @@ _DIAGNOSTICS = frozenset({"WARNINGS", "ERRORS", "COUNT"})
 _BOUNDARIES = frozenset({";", "THEN", "ELSE", "DO", "BEGIN", "LOOP", "REPEAT"})
 _FIND_ROWS = frozenset({"SELECT", "CALL", "EXECUTE", "FETCH", "OPEN", "TABLE", "VALUES"})
 _COUNT = _FIND_ROWS | {"INSERT", "REPLACE", "UPDATE", "DELETE", "LOAD", "HANDLER"}
+_HANDLER = frozenset({"HANDLER"})
 _INSERT = frozenset({"INSERT", "REPLACE", "LOAD", "CALL", "EXECUTE"})
 _DRAW = _INSERT | {"NEXTVAL", "NEXT"}
 
@@ -49,11 +50,14 @@ def asked(tokens: Tokens) -> Asked:
     functions: set[str] = set()
     own: set[str] = set()
     current: set[str] = set()
+    declares = False
     for index, token in enumerate(tokens):
         upper = token.upper
         if upper in _BOUNDARIES:
-            own |= current
-            current = set()
+            own |= current & _HANDLER if declares else current
+            current, declares = set(), False
+        elif upper == "DECLARE":
+            declares = True  # a cursor's SELECT has not run yet
         elif upper in _COUNT or upper in _DRAW:
             current.add(upper)
         name, need = _asked_at(tokens, index)
