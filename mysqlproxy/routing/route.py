@@ -70,6 +70,11 @@ class Stay:
     found_rows: int = 0
     apart: bool = True
 
+    @property
+    def found_on(self) -> str | None:
+        """Where FOUND_ROWS() is of this session's statement: as ``rows_server``, but never "" for ``last_server``."""
+        return self.last_server if self.rows_server == "" else self.rows_server
+
 
 # For the path of every statement, as in ``sql.verdict``.
 _DIRECT: Final = Strategy.DIRECT
@@ -150,7 +155,7 @@ def last_server(verdict: Verdict, stay: Stay) -> str | None:
     not every one forgets the warnings before it."""
     functions = verdict.functions
     if "found_rows" in functions:
-        return stay.last_server if stay.rows_server == "" else stay.rows_server
+        return stay.found_on
     return stay.warned_server if stay.warned_server and "row_count" not in functions else stay.last_server
 
 

@@ -48,7 +48,7 @@ async def carry(session: Session, request: Request) -> None:
         known = {} if connection is None else await _ask(session, connection)
         if session.pinged > session.since:
             known[counts.ROW_COUNT] = 0
-        if connection is not None and name == (stay.rows_server or stay.last_server):
+        if connection is not None and name == stay.found_on:
             # Asking was a statement with one row there.
             stay.rows_server, stay.found_rows, stay.apart = RECALLED, known[counts.FOUND_ROWS], True
     offset = statement_offset(packet, 0, session.capabilities)

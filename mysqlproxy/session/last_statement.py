@@ -40,6 +40,12 @@ _FOUND_ROWS = re.compile(rb"found_rows", re.IGNORECASE)
 _COUNT_NOTHING: Final = frozenset((Command.STMT_PREPARE, Command.STATISTICS))
 # Statements that answer with rows which FOUND_ROWS() does not count.
 _ROWS_UNCOUNTED = ("ANALYZE", "CHECKSUM", "EXPLAIN", "SHOW CREATE", "SHOW ERR", "SHOW GRANTS", "SHOW WARN")
+_SEVERAL = re.compile(r",|\bJOIN\b|\bUSING\b")
+_DELETES_FROM_ONE = re.compile(r"DELETE (?:(?:LOW_PRIORITY|QUICK|IGNORE|HISTORY) )*FROM\b")
+# Errors of what did not come to run: names and rights, before anything is counted.
+_NOT_EXECUTED: Final = frozenset(
+    (1044, 1045, 1046, 1049, 1052, 1054, 1064, 1109, 1142, 1143, 1146, 1149, 1227, 1305, 1370)
+)
 # In a text of several statements, not those that its rows are of.
 _NO_ROWS_EVER = ("BEGIN", "COMMIT", "DO", "ROLLBACK", "SAVEPOINT", "SET", "START", "USE")
 _DIAGNOSTICS = re.compile(r"GET\b|SHOW (?:WARN|ERR|COUNT)", re.IGNORECASE)
@@ -100,7 +106,8 @@ def check(session: Session, request: Request) -> Stay:
     if counts and not (session.pinged > session.since and not _FOUND_ROWS.search(text)):
         raise ClientFault(
             "ROW_COUNT() and FOUND_ROWS() of the last statement are not known any more: another session needed the "
-            "connection; ask for them in the transaction of the statement, or in its text"
+            "connection, or a statement that joins tables or failed has changed them elsewhere; ask for them in the "
+            "transaction of the statement, or in its text"
         )
     return stay
 
@@ -160,19 +167,35 @@ def runs_unseen(session: Session, request: Request, connection: ServerConnection
     verdict, stay = request.verdict, session.stay
     if not verdict.effects & UNSEEN or verdict.needs is LAST_STATEMENT or connection.keep & Keep.HOP:
         return False
-    if (stay.rows_server or stay.last_server) == connection.name:
+    if stay.found_on == connection.name:
         return False
     return connection.name != stay.last_server or not _OF_LAST.intersection(verdict.functions)
 
 
-def counts_rows(connection: ServerConnection, verdict: Verdict) -> bool:
-    """Whether FOUND_ROWS() is of this text. INSERT ... SELECT sets it, INSERT ... RETURNING does not."""
+def counts_rows(connection: ServerConnection, verdict: Verdict) -> bool | None:
+    """Whether FOUND_ROWS() is of this text; None when that cannot be told.
+
+    INSERT ... SELECT sets it, INSERT ... RETURNING does not.
+    """
     walker, text = connection.walker, verdict.digest.upper()
     if walker.errno:
-        return bool(walker.result_sets)
+        if walker.result_sets:
+            return True
+        # MariaDB also counts what a statement has read before it failed.
+        may = connection.mariadb and ("SELECT" in text or _may_join(text))
+        return None if may and walker.errno not in _NOT_EXECUTED else False
     if verdict.statements == 1:
+        if _may_join(text):
+            return None
         return _counts_rows(connection, text, walker.result_sets > 0)
     return any(_counts_rows(connection, one.lstrip(), walker.result_sets > 0) for one in text.split(";"))
+
+
+def _may_join(text: str) -> bool:
+    """Whether it may be an UPDATE or DELETE of several tables, which servers run as a SELECT."""
+    if text.startswith("UPDATE"):
+        return bool(_SEVERAL.search(text.partition(" SET ")[0]))
+    return text.startswith("DELETE") and (not _DELETES_FROM_ONE.match(text) or bool(_SEVERAL.search(text)))
 
 
 def _counts_rows(connection: ServerConnection, text: str, result_sets: bool) -> bool:
@@ -192,6 +215,8 @@ def leaves_warnings(connection: ServerConnection, request: Request) -> bool:
     walker, verdict = connection.walker, request.verdict
     if request.code == Command.STATISTICS:
         return True
+    if request.code == Command.INIT_DB:
+        return not walker.errno and not walker.warnings
     if walker.errno or walker.warnings or verdict.tables:
         return False
     if verdict.kind is WRITE and (
@@ -203,12 +228,12 @@ def leaves_warnings(connection: ServerConnection, request: Request) -> bool:
     return (_NO_TABLES if connection.mariadb else _DIAGNOSTICS).match(verdict.digest) is not None
 
 
-def is_last(session: Session, connection: ServerConnection, request: Request, *, rows: bool) -> None:
+def is_last(session: Session, connection: ServerConnection, request: Request, *, rows: bool | None) -> None:
     """The last statement ran here: what the one before left elsewhere can no longer be asked for, but for warnings
     that this one leaves standing.
 
     Args:
-        rows: FOUND_ROWS() is of it; else still of the last one with rows.
+        rows: FOUND_ROWS() is of it, or still of the last one with rows; None when that cannot be told.
     """
     stay, last = session.stay, session.stay.last_server
     before = session.held.get(last or "")
@@ -220,10 +245,13 @@ def is_last(session: Session, connection: ServerConnection, request: Request, *,
     warned = session.held.get(stay.warned_server or last or "")
     walker = connection.walker
     if request.code not in _COUNT_NOTHING or walker.errno or walker.warnings:
+        rows_holder = stay.found_on
         of_rows = session.held.get(stay.rows_server or "")
         stay.last_server = connection.name
-        if rows or connection.name == stay.rows_server:
+        if rows or connection.name == rows_holder:
             stay.rows_server = ""
+        elif rows is None:
+            stay.rows_server = None
         elif stay.rows_server == "" and last not in ("", connection.name):
             stay.rows_server = last
         for left in (before, of_rows):
