@@ -25,7 +25,11 @@ from mysqlproxy.protocol.response import ResponseWalker
 Result = TypeVar("Result")
 
 # All that a session needs to know of what its statements change, reported in the OK packets.
-_TRACKERS_MARIADB = b"SET session_track_system_variables='*',session_track_schema=1"
+# A reset leaves FOUND_ROWS() as somebody else's last statement made it. MariaDB counts a subquery's rows: none.
+_TRACKERS_MARIADB = (
+    b"SET session_track_system_variables='*',session_track_schema=IFNULL((SELECT 1 FROM DUAL WHERE 0),1)"
+)
+_NO_ROWS_MYSQL = b"SELECT 1 LIMIT 0"
 _TRACKERS_MYSQL = (
     b"SET session_track_system_variables='*',session_track_schema=1,session_track_gtids='OWN_GTID'"
 )
@@ -219,6 +223,8 @@ class ServerConnection(ServerWire):
         self.caught_up = self.caught_up_all = -1
         self.untold_since = 0.0
         if self.tracks:
+            if not self.mariadb:
+                (await self.query(_NO_ROWS_MYSQL)).raise_error()
             await self.track()
 
     async def use(self, schema: bytes) -> None:

@@ -40,6 +40,7 @@ _FOUND_ROWS = re.compile(rb"found_rows", re.IGNORECASE)
 _COUNT_NOTHING: Final = frozenset((Command.STMT_PREPARE, Command.STATISTICS))
 # Statements that answer with rows which FOUND_ROWS() does not count.
 _ROWS_UNCOUNTED = ("ANALYZE", "CHECKSUM", "EXPLAIN", "SHOW CREATE", "SHOW ERR", "SHOW GRANTS", "SHOW WARN")
+_TABLE_QUERY = re.compile(r"^TABLE\b|[( ]TABLE [^(]*$", re.DOTALL)
 _SEVERAL = re.compile(r",|\bJOIN\b|\bUSING\b")
 _DELETES_FROM_ONE = re.compile(r"DELETE (?:(?:LOW_PRIORITY|QUICK|IGNORE|HISTORY) )*FROM\b")
 # Errors of what did not come to run: names and rights, before anything is counted.
@@ -204,6 +205,8 @@ def _counts_rows(connection: ServerConnection, text: str, result_sets: bool) -> 
     if text.startswith(_ROWS_UNCOUNTED) or (connection.mariadb and text.startswith("VALUES")):
         return False
     if not connection.mariadb and text.startswith(("CALL", "DO", "UPDATE")):
+        return True
+    if not connection.mariadb and _TABLE_QUERY.search(text):
         return True
     return "SELECT" in text or (
         result_sets and not text.startswith(("INSERT", "REPLACE", "DELETE", "UPDATE", *_NO_ROWS_EVER))

@@ -25,7 +25,7 @@ from mysqlproxy.session.prepared import Prepared
 from mysqlproxy.session.request import Request
 from mysqlproxy.session.state import reread
 from mysqlproxy.sql.sequences import MAX_SEQUENCES, with_last_values
-from mysqlproxy.sql.verdict import LAST_INSERT
+from mysqlproxy.sql.verdict import LAST_INSERT, LAST_STATEMENT
 
 if TYPE_CHECKING:
     from mysqlproxy.session.engine import Session
@@ -205,6 +205,8 @@ async def bind(session: Session, connection: ServerConnection, request: Request)
         changed = with_last_values(text[1:], prepared.context, session.state.last_values)
         text = text if changed is None else text[:1] + changed
     current, synced, reading = connection.schema, connection.synced, session.state.reading
+    if prepared.verdict.needs is LAST_STATEMENT and not prepared.verdict.tables:
+        reading, current = prepared.reading, prepared.schema  # what it asks for would be of the SET
     connection.synced = -1
     if prepared.reading != reading:
         (await connection.query(reread(reading, prepared.reading, session.charset))).raise_error()

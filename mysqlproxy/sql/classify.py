@@ -54,6 +54,9 @@ _BEHIND = {
     ),
 }
 _LAST_VALUE = re.compile(r"\blastval ?\(|\bprevious value for\b", re.IGNORECASE)
+_COUNTS = re.compile(
+    rb"(?:found_rows|row_count)(?=\s*\()|@@(?:session\.|local\.)?(?:warning|error)_count", re.IGNORECASE
+)
 _MAY_SET_ID = frozenset({b"INSERT", b"REPLACE", b"LOAD"})
 _LEAVES_NOTHING = frozenset({b"UPDATE", b"DELETE", b"SELECT", b"WITH"})
 # Words and marks without which a statement that begins as above leaves nothing behind.
@@ -74,8 +77,7 @@ def classify(text: bytes, context: SqlContext) -> Verdict:
     if not why and not charsets.names_readable(digest, context.charset):
         why = "has names in a character set that is not understood"
     if why:
-        finding = simple(Kind.WRITE, f"the text {why}", _effects_unread(text, context))
-        finding.cacheable = False
+        finding = _unread(f"the text {why}", text, context)
         return _verdict([finding], "")
     return classify_digest(digest, text, context)
 
@@ -240,8 +242,7 @@ def _large(text: bytes, context: SqlContext) -> Verdict:
     bare = text
     if readable and len(text) <= MAX_UNQUOTED:
         bare = unquoter(context.ansi_quotes, context.no_backslash_escapes)(text)
-    finding = simple(Kind.WRITE, "too large to be parsed", _effects_unread(bare, context))
-    finding.cacheable = False
+    finding = _unread("too large to be parsed", bare, context)
     lead = _FIRST_WORD.match(text, 0, 4096)
     return _verdict([finding], lead[1].decode("ascii").upper() + " ..." if lead else "...")
 
@@ -253,6 +254,15 @@ def _may_call(text: bytes, catalog: Catalog) -> bool:
     known = {name for _, name in catalog.functions} | catalog.doubtful
     called = {(back or plain).decode("utf-8", "replace").lower() for back, plain in _CALLED.findall(text)}
     return catalog.all_doubtful or not called.isdisjoint(known)
+
+
+def _unread(why: str, text: bytes, context: SqlContext) -> Finding:
+    """The finding of a text that is not lexed."""
+    finding = simple(Kind.WRITE, why, _effects_unread(text, context))
+    finding.cacheable = False
+    asked = frozenset(match[0].decode().lower() for match in _COUNTS.finditer(text))
+    unseen.add(finding, unseen.Asked(Needs.LAST_STATEMENT if asked else Needs.ANY, asked))
+    return finding
 
 
 def _effects_unread(text: bytes, context: SqlContext) -> int:

@@ -18,6 +18,9 @@ FOUND_ROWS, ROW_COUNT, WARNINGS, ERRORS = NAMES = ("FOUND_ROWS", "ROW_COUNT", "W
 
 # What they define, prepare or show is not changed by a number in the text.
 _OPAQUE = frozenset({"ALTER", "EXECUTE", "EXPLAIN", "GET", "PREPARE", "SHOW"})
+_QUERIES = frozenset({"SELECT", "TABLE", "VALUES"})
+# As wide as what it stands for.
+_NUMBER = {True: b"CAST(%d|0 AS SIGNED)", False: b"CAST(%d AS SIGNED)"}
 _CHANGES = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "LOAD"})
 # Behind these FOUND_ROWS() is still of the statement before them, unless they have a SELECT.
 _UNCOUNTED = frozenset({"BEGIN", "COMMIT", "DELETE", "INSERT", "REPLACE", "SET", "START", "USE"})
@@ -40,6 +43,14 @@ def with_counts(text: bytes, context: SqlContext, counts: Mapping[str, int]) -> 
         lead = word(statement, 0)
         if lead in _OPAQUE or (lead == "BEGIN" and len(statement) > 2):
             return None
+        if (
+            context.mariadb
+            and FOUND_ROWS in found
+            and sum(token.upper in {"SELECT", "VALUES"} for token in statement) > 1
+        ):
+            return None  # each of them has its own number there
+        if lead == "SET" and word(statement, 1) == "STATEMENT":
+            return None
         if lead == "CREATE" and all(token.upper != "TABLE" for token in statement[1:4]):
             return None
         if number:  # of a statement in this text, but for what those in between leave standing
@@ -51,13 +62,13 @@ def with_counts(text: bytes, context: SqlContext, counts: Mapping[str, int]) -> 
         # MariaDB forgets warnings when it opens tables, before it comes to what asks for them.
         forgotten = (WARNINGS, ERRORS) if context.mariadb and _uses_tables(statement) else ()
         places = {
-            first: (last, b"CAST(%d AS SIGNED)" % (0 if name in forgotten else counts[name]))
+            first: (last, _NUMBER[context.mariadb] % (0 if name in forgotten else counts[name]))
             for name, asked in found.items()
             for first, last in asked.items()
         }
         edits += exchanged(statement, text, places)
         uncounted = _UNCOUNTED_BY_MARIADB if context.mariadb else _UNCOUNTED
-        standing = standing and lead in uncounted and all(token.upper != "SELECT" for token in statement)
+        standing = standing and lead in uncounted and _QUERIES.isdisjoint(token.upper for token in statement)
     return rewritten(text, (), edits, 0) if edits else None
 
 
@@ -75,7 +86,8 @@ def _asked_in(statement: Tokens) -> dict[str, dict[int, int]]:
                 last = index + 2
         elif name == "@@":
             last = index + 3 if word(statement, index + 2) == "." else index + 1
-            name, _ = variable_at(statement, index + 1)
+            name, scope = variable_at(statement, index + 1)
+            name = "" if scope == "GLOBAL" else name  # there is none
         if last > index and name in NAMES:
             found.setdefault(name, {})[index] = last
     return found

@@ -28,7 +28,9 @@ def judge(tokens: Tokens, context: SqlContext) -> Finding:
     """The finding of a statement by its first words and by what its expressions call."""
     handler = _HANDLERS.get(word(tokens, 0))
     if handler is None:
-        return simple(Kind.WRITE, UNKNOWN_WORD, _ANYTHING)
+        finding = simple(Kind.WRITE, UNKNOWN_WORD, _ANYTHING)
+        unseen.add(finding, unseen.asked(tokens))  # IF, CASE and loops outside of routines
+        return finding
     return handler(tokens, context)
 
 
@@ -79,6 +81,7 @@ def _ddl(tokens: Tokens, context: SqlContext) -> Finding:
         finding.effects |= called.effects & ~Effect.UNTRACKED
         if "TABLE" in words:
             finding.functions |= called.functions
+            finding.stored |= called.stored
             finding.require(called.needs, "stores what depends on the connection")
         finding.cacheable = called.cacheable
     return finding

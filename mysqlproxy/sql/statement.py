@@ -113,6 +113,7 @@ def _set_statement(tokens: Tokens, context: SqlContext) -> Finding:
             inner = judge(tokens[index + 1 :], context, parse=False, inner=True)
             finding.effects |= inner.effects
             finding.functions |= inner.functions
+            finding.require(inner.needs, "runs what depends on the connection")
             return finding
     finding.effects |= Effect.UNTRACKED
     return finding

@@ -72,26 +72,26 @@ _OWN = {"found_rows": _FIND_ROWS, "last_insert_id": _INSERT, "lastval": _DRAW}
 
 
 def dynamic(statement: Tokens, text: bytes, context: SqlContext) -> Asked:
-    """What the literal in ``PREPARE name FROM 'text'`` and ``EXECUTE IMMEDIATE 'text'`` asks for.
+    """What ``PREPARE name FROM 'text'`` and ``EXECUTE IMMEDIATE 'text' USING ...`` ask for, in all their literals.
 
     Args:
         statement: tokens of ``text``.
     """
-    if word(statement, 0) == "PREPARE":
-        at = 3
-    elif [word(statement, 0), word(statement, 1)] == ["EXECUTE", "IMMEDIATE"]:
-        at = 2
-    else:
+    leads = [token.upper for token in statement]
+    if leads[:2] == ["SET", "STATEMENT"]:
+        leads = leads[leads.index("FOR") + 1 :] if "FOR" in leads else []
+    if leads[:2] != ["EXECUTE", "IMMEDIATE"] and leads[:1] != ["PREPARE"]:
         return NOTHING
-    literal = statement[at] if len(statement) > at else None
-    if literal is None or literal.kind is not TokenKind.STRING:
-        return NOTHING
-    inner = unquote(text[literal.start : literal.end], context.no_backslash_escapes)
-    return (
-        NOTHING
-        if inner is None
-        else asked(text_lexer(context.ansi_quotes, context.no_backslash_escapes)(inner))
+    literals = (
+        unquote(text[token.start : token.end], context.no_backslash_escapes)
+        for token in statement
+        if token.kind is TokenKind.STRING
     )
+    lex = text_lexer(context.ansi_quotes, context.no_backslash_escapes)
+    needs, functions = asked(statement)
+    for one in [asked(lex(inner)) for inner in literals if inner]:
+        needs, functions = stronger(needs, one.needs), functions | one.functions
+    return Asked(needs, functions)
 
 
 def add(finding: Finding, what: Asked) -> None:
@@ -105,7 +105,8 @@ def add(finding: Finding, what: Asked) -> None:
 
 
 def _asked_at(tokens: Tokens, index: int) -> tuple[str, Needs]:
-    upper, following = word(tokens, index), word(tokens, index + 1)
+    token, following = tokens[index], word(tokens, index + 1)
+    upper = token.text.upper() if token.kind is TokenKind.QUOTED else token.upper
     if upper in _NEEDS and following == "(" and word(tokens, index - 1) != ".":
         return upper.lower(), _NEEDS[upper]
     if upper == "PREVIOUS" and following == "VALUE":

@@ -20,23 +20,23 @@ def changed(text: str, context: SqlContext = MARIADB, counts: dict[str, int] | N
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("SET @q = FOUND_ROWS()", "SET @q = CAST(7 AS SIGNED)"),
-        ("set @q=found_rows ( )", "set @q=CAST(7 AS SIGNED)"),
-        ("SELECT ROW_COUNT()", "SELECT CAST(-1 AS SIGNED) AS `ROW_COUNT()`"),
-        ("SELECT FOUND_ROWS() AS n, @a", "SELECT CAST(7 AS SIGNED) AS n, @a"),
-        ("SELECT FOUND_ROWS()+1, @a", "SELECT CAST(7 AS SIGNED)+1 AS `FOUND_ROWS()+1`, @a"),
-        ("SET @w = @@warning_count", "SET @w = CAST(2 AS SIGNED)"),
-        ("SET @w = @@session.error_count", "SET @w = CAST(1 AS SIGNED)"),
-        ("INSERT INTO t VALUES (FOUND_ROWS())", "INSERT INTO t VALUES (CAST(7 AS SIGNED))"),
-        ("CALL p(FOUND_ROWS())", "CALL p(CAST(7 AS SIGNED))"),
+        ("SET @q = FOUND_ROWS()", "SET @q = CAST(7|0 AS SIGNED)"),
+        ("set @q=found_rows ( )", "set @q=CAST(7|0 AS SIGNED)"),
+        ("SELECT ROW_COUNT()", "SELECT CAST(-1|0 AS SIGNED) AS `ROW_COUNT()`"),
+        ("SELECT FOUND_ROWS() AS n, @a", "SELECT CAST(7|0 AS SIGNED) AS n, @a"),
+        ("SELECT FOUND_ROWS()+1, @a", "SELECT CAST(7|0 AS SIGNED)+1 AS `FOUND_ROWS()+1`, @a"),
+        ("SET @w = @@warning_count", "SET @w = CAST(2|0 AS SIGNED)"),
+        ("SET @w = @@session.error_count", "SET @w = CAST(1|0 AS SIGNED)"),
+        ("INSERT INTO t VALUES (FOUND_ROWS())", "INSERT INTO t VALUES (CAST(7|0 AS SIGNED))"),
+        ("CALL p(FOUND_ROWS())", "CALL p(CAST(7|0 AS SIGNED))"),
         (
             "SELECT FOUND_ROWS(); UPDATE t SET a = 1",
-            "SELECT CAST(7 AS SIGNED) AS `FOUND_ROWS()`; UPDATE t SET a = 1",
+            "SELECT CAST(7|0 AS SIGNED) AS `FOUND_ROWS()`; UPDATE t SET a = 1",
         ),
-        ("BEGIN; SELECT FOUND_ROWS()", "BEGIN; SELECT CAST(7 AS SIGNED) AS `FOUND_ROWS()`"),
+        ("BEGIN; SELECT FOUND_ROWS()", "BEGIN; SELECT CAST(7|0 AS SIGNED) AS `FOUND_ROWS()`"),
         (
             "UPDATE t SET a = 'FOUND_ROWS()', b = ROW_COUNT()",
-            "UPDATE t SET a = 'FOUND_ROWS()', b = CAST(-1 AS SIGNED)",
+            "UPDATE t SET a = 'FOUND_ROWS()', b = CAST(-1|0 AS SIGNED)",
         ),
     ],
 )
@@ -50,11 +50,11 @@ def test_numbers_stand_where_they_are_asked_for(text: str, expected: str) -> Non
         ("SELECT v FROM t; SELECT FOUND_ROWS()", None),
         (
             "SELECT FOUND_ROWS(); SELECT FOUND_ROWS()",
-            "SELECT CAST(7 AS SIGNED) AS `FOUND_ROWS()`; SELECT FOUND_ROWS()",
+            "SELECT CAST(7|0 AS SIGNED) AS `FOUND_ROWS()`; SELECT FOUND_ROWS()",
         ),
         (
             "SELECT ROW_COUNT(); SELECT ROW_COUNT()",
-            "SELECT CAST(-1 AS SIGNED) AS `ROW_COUNT()`; SELECT ROW_COUNT()",
+            "SELECT CAST(-1|0 AS SIGNED) AS `ROW_COUNT()`; SELECT ROW_COUNT()",
         ),
         ("INSERT INTO t SELECT 1; SELECT FOUND_ROWS()", None),
         ("DO 1; SELECT @@warning_count", None),  # who knows whether it has warned
@@ -73,7 +73,7 @@ def test_what_counts_rows_differs() -> None:
 
 def test_mariadb_forgets_warnings_when_it_opens_tables() -> None:
     for text in ("SELECT @@warning_count FROM t", "INSERT INTO t VALUES (@@warning_count)"):
-        assert "CAST(0 AS" in (changed(text, MARIADB) or "")
+        assert "CAST(0|0 AS" in (changed(text, MARIADB) or "")
         assert "CAST(2 AS" in (changed(text, MYSQL) or "")
 
 
@@ -86,6 +86,9 @@ def test_mariadb_forgets_warnings_when_it_opens_tables() -> None:
         "EXECUTE IMMEDIATE 'SELECT FOUND_ROWS()'",
         "CREATE VIEW v AS SELECT FOUND_ROWS()",
         "EXPLAIN SELECT FOUND_ROWS()",
+        "SET STATEMENT max_statement_time = 1 FOR SELECT FOUND_ROWS()",
+        "SELECT FOUND_ROWS() UNION SELECT 1",
+        "SELECT @@global.warning_count",
         "BEGIN NOT ATOMIC SELECT FOUND_ROWS(); END",
         "SELECT FOUND_ROWS() /*!50000 + FOUND_ROWS() */",
         "SELECT 'open, FOUND_ROWS()",
