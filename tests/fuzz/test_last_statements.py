@@ -34,7 +34,7 @@ def run(daemon: Daemon, workers: list[str], connect: Callable[[], RawClient], *,
     assert "internal error" not in daemon.log()
 
 
-def test_on_mariadb(cluster: LocalCluster, shared_proxy: Callable[..., Daemon]) -> None:
+def test_on_mariadb(cluster: LocalCluster, proxy: Callable[..., Daemon]) -> None:
     with cluster.manager.connect("root") as root:
         for sql in (*ALL, "CREATE SCHEMA abc"):
             ask(root, sql)
@@ -43,7 +43,7 @@ def test_on_mariadb(cluster: LocalCluster, shared_proxy: Callable[..., Daemon]) 
                 ask(root, sql)
     cluster.wait_in_sync()
     limited = {server.name: {"max_connections": 2} for server in cluster.servers}
-    daemon = shared_proxy(servers=servers(cluster, **limited), routing=ROUTING, limits={"pool_wait": 2.0})
+    daemon = proxy(servers=servers(cluster, **limited), routing=ROUTING, limits={"pool_wait": 2.0})
     names_known(daemon)
     try:
         run(

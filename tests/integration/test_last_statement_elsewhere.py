@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -28,26 +29,34 @@ SETUP = (
     "CREATE VIEW app.last_value AS SELECT LASTVAL(app.s) AS n",
 )
 
+# The last ones, of other names each time: who knows them knows the others.
+KNOWN = (
+    "CREATE VIEW app.seen_{number} AS SELECT v FROM app.t",
+    "CREATE FUNCTION app.known_{number}() RETURNS INT DETERMINISTIC RETURN 1",
+)
+_NUMBERS = itertools.count()
+
 
 @pytest.fixture
 def narrow(cluster: LocalCluster, shared_proxy: Callable[..., Daemon]) -> Iterator[Daemon]:
     """The manager may have one connection, so that any two clients meet on it."""
-    for sql in SETUP:
+    number = next(_NUMBERS)
+    for sql in (*SETUP, *(known.format(number=number) for known in KNOWN)):
         cluster.manager.query(sql)
     cluster.wait_in_sync()
     daemon = shared_proxy(
         servers=servers(cluster, manager={"max_connections": 1}),
         routing={"strategy": "random", "read_consistency": "eventual"},
         limits={"pool_wait": 0.5},
+        monitor={"interval": 0.2},
     )
 
     def known() -> bool:
         with proxied(daemon, schema="app") as client:
-            client.query("CALL own()").check()  # a session that calls what is not known stays at the manager
-            client.query("SELECT v FROM t /* where */").check()
-        return any(worker.served("where") for worker in cluster.workers)
+            client.query(f"SELECT known_{number}() FROM seen_{number}").check()
+        return any(worker.served(f"known_{number}") for worker in cluster.workers)
 
-    eventually(known, what="reads go to workers")
+    eventually(known, what="the names are known, and reads go to workers")
     yield daemon
     daemon.disconnect()
 
