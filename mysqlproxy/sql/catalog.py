@@ -88,7 +88,8 @@ class Catalog:
             or a view.
         all_doubtful: anything may have been defined since.
         base: the catalog that this one is, but for the doubts; None for itself.
-        judgements: what ``sql.stored`` found out about bodies, so that each is read once.
+        judgements: what ``sql.stored`` found out about bodies, so that each is read once; ``asking``: which views
+            may ask for what the last statement has left, in a list of one when that has been looked for.
     """
 
     generation: int = 0
@@ -107,6 +108,7 @@ class Catalog:
     all_doubtful: bool = False
     base: Catalog | None = None
     judgements: dict[Any, Any] = field(default_factory=dict)
+    asking: list[frozenset[str]] = field(default_factory=list)
 
     def relation(self, schema: str, name: str) -> Relation | None:
         """What ``schema.name`` is in FROM; None when it is not known."""
@@ -249,6 +251,7 @@ def doubting(catalog: Catalog, names: frozenset[str] | None, generation: int) ->
         fired_anew=catalog.fired_anew | names if names and names & _MOVES_TRIGGERS else catalog.fired_anew,
         views_anew=catalog.views_anew | views,
         base=catalog.base or catalog,
+        asking=catalog.asking,
         all_doubtful=catalog.all_doubtful or names is None or len(doubtful) > MAX_DOUBTS,
     )
 

@@ -38,6 +38,7 @@ def judge(tokens: Tokens, context: SqlContext, parse: bool = True, inner: bool =
         if calls.is_exactly_call(tokens, "RELEASE_ALL_LOCKS"):
             finding.effects |= Effect.UNLOCK_NAMES
     triggers.find(tokens, finding, context)
+    stored.find_views(tokens, finding, context)
     stored.resolve(finding, context)
     if context.oracle:
         # Packages, seq.nextval, blocks without BEGIN NOT ATOMIC: another language.

@@ -7,6 +7,7 @@ uses in turn. A body that is not positively understood may do anything. Each is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -47,6 +48,13 @@ _LEFT_BY_TRIGGERS: Final = (
 
 _OF_THE_PAST = frozenset({Needs.LAST_STATEMENT, Needs.LAST_INSERT})
 
+_ASKS = re.compile(
+    r"found_rows|row_count|warning_count|error_count|last_insert_id|identity|lastval|previous value"
+)
+_READS_VIEWS = frozenset(
+    {"INSERT", "REPLACE", "UPDATE", "DELETE", "SELECT", "WITH", "(", "SET", "DO", "CREATE", "CALL", "VALUES"}
+)
+
 _DOUBTFUL = Judgement(Kind.WRITE, effects=Effect.ASKS_UNSEEN, why="may have been defined anew")
 
 
@@ -54,6 +62,36 @@ def resolve(finding: Finding, context: SqlContext) -> None:
     """Raise ``finding`` by the views, routines and triggers that were found in it."""
     if finding.views or finding.stored or finding.procedures or finding.fired or finding.fired_in_doubt:
         _resolve(finding, context, _Look(context))
+
+
+def find_views(tokens: Tokens, finding: Finding, context: SqlContext) -> None:
+    """Note the views that ask for what the last statement has left, in a statement that is no plain read.
+
+    Others do nothing that a write may not; and only the tree of a plain read tells which names are views.
+    """
+    asking = _asking_views(context.catalog)
+    if not asking or finding.kind is Kind.READ or word(tokens, 0) not in _READS_VIEWS:
+        return
+    for index, token in enumerate(tokens):
+        if token.kind in _NAMES and token.text.lower() in asking:
+            qualified = index > 1 and word(tokens, index - 1) == "."
+            name = (tokens[index - 2].text if qualified else context.schema, token.text)
+            if context.catalog.words_of(context.catalog.relations, name) is not None:
+                finding.views.add(name)
+
+
+def _asking_views(catalog: Catalog) -> frozenset[str]:
+    """Names, lower case, of the views that may ask for what the last statement or insert has left."""
+    if not catalog.asking:
+        bodies = {name[1].lower(): view.body.lower() for name, view in catalog.relations.items() if view.body}
+        names = {name for name, body in bodies.items() if _ASKS.search(body)}
+        for _ in range(MAX_DEPTH):
+            over = {name for name, body in bodies.items() if any(one in body for one in names)} - names
+            if not over or len(names) > MAX_NEW:
+                break
+            names |= over
+        catalog.asking.append(frozenset(names))
+    return catalog.asking[0]
 
 
 def some_trigger_leaves_state(context: SqlContext) -> bool:

@@ -27,6 +27,7 @@ CATALOG: Catalog = make(
         ("app", "t", table()),
         ("app", "w", table()),
         ("app", "asking", Relation(What.VIEW, "select found_rows() AS `n`")),
+        ("app", "over_asking", Relation(What.VIEW, "select `asking`.`n` AS `n` from `app`.`asking`")),
     ],
     [("app", "f", Routine("RETURN FOUND_ROWS()"))],
     [("app", name, Routine(body)) for name, body in ROUTINES.items()],
@@ -69,6 +70,30 @@ def test_functions_views_and_triggers_do_likewise(sql: str) -> None:
     assert (found.needs, bool(found.effects & Effect.ASKS_UNSEEN)) == (Needs.LAST_STATEMENT, True), (
         found.reasons
     )
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO t SELECT n FROM asking",
+        "UPDATE t SET a = (SELECT n FROM app.asking)",
+        "SELECT n FROM over_asking FOR UPDATE",
+        "SET @n = (SELECT n FROM asking)",
+        "CREATE TABLE made AS SELECT * FROM asking",
+    ],
+)
+def test_views_in_writes_are_seen_to_ask(sql: str) -> None:
+    assert verdict(sql).needs is Needs.LAST_STATEMENT
+
+
+def test_other_statements_about_such_a_view_ask_for_nothing() -> None:
+    for sql in (
+        "SHOW CREATE VIEW asking",
+        "DROP VIEW asking",
+        "DESCRIBE asking",
+        "INSERT INTO t VALUES ('asking')",
+    ):
+        assert verdict(sql).needs is not Needs.LAST_STATEMENT, sql
 
 
 @pytest.mark.parametrize("sql", ["SELECT f()", "SELECT * FROM asking"])
