@@ -39,8 +39,18 @@ _FOUND_ROWS = re.compile(rb"found_rows", re.IGNORECASE)
 # Commands that leave ROW_COUNT() and FOUND_ROWS() as they are.
 _COUNT_NOTHING: Final = frozenset((Command.STMT_PREPARE, Command.STATISTICS))
 # Statements that answer with rows which FOUND_ROWS() does not count.
-_ROWS_UNCOUNTED = ("ANALYZE", "CHECKSUM", "EXPLAIN", "SHOW CREATE", "SHOW ERR", "SHOW GRANTS", "SHOW WARN")
-_TABLE_QUERY = re.compile(r"^TABLE\b|[( ]TABLE [^(]*$", re.DOTALL)
+_ROWS_UNCOUNTED = (
+    "ANALYZE",
+    "CHECKSUM",
+    "DESC SELECT",
+    "DESCRIBE SELECT",
+    "EXPLAIN",
+    "SHOW CREATE",
+    "SHOW ERR",
+    "SHOW GRANTS",
+    "SHOW WARN",
+)
+_TABLE_QUERY = re.compile(r"TABLE\b|(?:INSERT|REPLACE|DELETE|UPDATE)\b.*[( ]TABLE ", re.DOTALL)
 _SEVERAL = re.compile(r",|\bJOIN\b|\bUSING\b")
 _DELETES_FROM_ONE = re.compile(r"DELETE (?:(?:LOW_PRIORITY|QUICK|IGNORE|HISTORY) )*FROM\b")
 # Errors of what did not come to run: names and rights, before anything is counted.
@@ -182,8 +192,8 @@ def counts_rows(connection: ServerConnection, verdict: Verdict) -> bool | None:
     if walker.errno:
         if walker.result_sets:
             return True
-        # MariaDB also counts what a statement has read before it failed.
-        may = connection.mariadb and ("SELECT" in text or _may_join(text))
+        # What a statement has read before it failed may be counted: on MySQL by the statement behind it.
+        may = "SELECT" in text or _may_join(text) or (not connection.mariadb and text.startswith("UPDATE"))
         return None if may and walker.errno not in _NOT_EXECUTED else False
     if verdict.statements == 1:
         if _may_join(text):
@@ -206,7 +216,7 @@ def _counts_rows(connection: ServerConnection, text: str, result_sets: bool) -> 
         return False
     if not connection.mariadb and text.startswith(("CALL", "DO", "UPDATE")):
         return True
-    if not connection.mariadb and _TABLE_QUERY.search(text):
+    if not connection.mariadb and _TABLE_QUERY.match(text):
         return True
     return "SELECT" in text or (
         result_sets and not text.startswith(("INSERT", "REPLACE", "DELETE", "UPDATE", *_NO_ROWS_EVER))

@@ -40,6 +40,8 @@ _ANYWHERE = (
     "SHOW TABLES LIKE 'st'",
     "SHOW COLUMNS FROM st",
     "SHOW INDEX FROM st",
+    "EXPLAIN SELECT v FROM st",
+    "DESC SELECT v FROM st",
 )
 _STATEMENTS = (
     "SELECT @@version IS NULL",
@@ -66,6 +68,8 @@ _STATEMENTS = (
     "SAVEPOINT x",
     "UPDATE nope SET v = 1",
     "SELEC",
+    "DROP TEMPORARY TABLE IF EXISTS nope",
+    "TRUNCATE TABLE a",
     "KILL 0",
     "SELECT 1 INTO @y",
     "CALL selects()",
@@ -133,7 +137,7 @@ _MARIADB_QUESTIONS = (
     "EXECUTE IMMEDIATE 'SELECT FOUND_ROWS()'",
     "BEGIN NOT ATOMIC SELECT FOUND_ROWS(); END",
 )
-_MYSQL = ("VALUES ROW(1), ROW(2)", "TABLE st")
+_MYSQL = ("VALUES ROW(1), ROW(2)", "TABLE st", "INSERT INTO a (v) TABLE st")
 _UNKNOWN = 1105
 # MySQL warns of FOUND_ROWS(); a number in its place is no reason to.
 _WARNS = ("FOUND_ROWS", "callers", "own()", "asks()", "vw")
@@ -150,7 +154,8 @@ def sequence(seed: int, workers: list[str], *, mariadb: bool) -> list[str]:
     questions = [*_QUESTIONS, *(_MARIADB_QUESTIONS if mariadb else ())]
     few = chance.sample(statements, 6)
     chosen = [chance.choice(few) if chance.random() < 0.55 else chance.choice(questions) for _ in range(14)]
-    return ["SELECT v FROM st LIMIT 1", "UPDATE t SET v = v", *chosen]
+    # What was refused before has left the tables different.
+    return ["DELETE FROM a", "SELECT v FROM st LIMIT 1", "UPDATE t SET v = v", *chosen]
 
 
 def difference(
