@@ -25,10 +25,9 @@ from mysqlproxy.protocol.response import ResponseWalker
 Result = TypeVar("Result")
 
 # All that a session needs to know of what its statements change, reported in the OK packets.
+_TRACKERS_MARIADB = b"SET session_track_system_variables='*',session_track_schema=1"
 # A reset leaves FOUND_ROWS() as somebody else's last statement made it. MariaDB counts a subquery's rows: none.
-_TRACKERS_MARIADB = (
-    b"SET session_track_system_variables='*',session_track_schema=IFNULL((SELECT 1 FROM DUAL WHERE 0),1)"
-)
+_TRACKERS_MARIADB_ANEW = _TRACKERS_MARIADB[:-1] + b"IFNULL((SELECT 1 FROM DUAL WHERE 0),1)"
 _NO_ROWS_MYSQL = b"SELECT 1 LIMIT 0"
 _TRACKERS_MYSQL = (
     b"SET session_track_system_variables='*',session_track_schema=1,session_track_gtids='OWN_GTID'"
@@ -160,9 +159,18 @@ class ServerConnection(ServerWire):
         """So that the server does not take it for abandoned. COM_PING would change ROW_COUNT()."""
         await self.command(bytes((Code.STATISTICS,)), response.STRING)
 
-    async def track(self) -> None:
-        """Switch the trackers on; every new login and every reset forgets them."""
-        reply = await self.query(_TRACKERS_MARIADB if self.mariadb else _TRACKERS_MYSQL)
+    async def track(self, *, anew: bool = False) -> None:
+        """Switch the trackers on; every new login and every reset forgets them.
+
+        Args:
+            anew: somebody else has used this connection of a server.
+        """
+        if not self.mariadb:
+            if anew:
+                (await self.query(_NO_ROWS_MYSQL)).raise_error()
+            reply = await self.query(_TRACKERS_MYSQL)
+        else:
+            reply = await self.query(_TRACKERS_MARIADB_ANEW if anew else _TRACKERS_MARIADB)
         self.autocommit = bool(
             reply.raise_error().status & STATUS_AUTOCOMMIT
         )  # the login's OK is before init_connect
@@ -223,9 +231,7 @@ class ServerConnection(ServerWire):
         self.caught_up = self.caught_up_all = -1
         self.untold_since = 0.0
         if self.tracks:
-            if not self.mariadb:
-                (await self.query(_NO_ROWS_MYSQL)).raise_error()
-            await self.track()
+            await self.track(anew=not self.keep & Keep.HOP)
 
     async def use(self, schema: bytes) -> None:
         """Make ``schema`` the default.
