@@ -97,6 +97,7 @@ def test_rows_are_read_a_few_at_a_time(site: Site) -> None:
         assert unbuffered.fetchmany(3) == rows[:3]
         unbuffered.close()
 
+    site.wait_in_sync()  # another session reads
     with driver.connect(**site.arguments(), autocommit=True) as connection:
         cursor = connection.cursor(cursor_type=driver.constants.CURSOR.READ_ONLY, prefetch_size=7)
         cursor.execute("SELECT name AS plain FROM things WHERE id > ? ORDER BY name", (0,))
