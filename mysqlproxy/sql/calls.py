@@ -12,6 +12,7 @@ from mysqlproxy.sql.functions import (
     ADJACENT,
     KEYWORDS,
     NAMES_ALONE,
+    OF_THE_PAST,
     WRITE_KEYWORDS,
     Meaning,
     effect_of,
@@ -23,7 +24,6 @@ from mysqlproxy.sql.lexer import TokenKind
 from mysqlproxy.sql.verdict import Effect, Kind, Needs, SqlContext
 
 _SCOPES = frozenset({"GLOBAL", "SESSION", "LOCAL", "PERSIST", "PERSIST_ONLY"})
-_OF_THE_PAST = frozenset({"FOUND_ROWS", "ROW_COUNT", "LAST_INSERT_ID", "LASTVAL"})
 _LOCKING = {("FOR", "UPDATE"), ("FOR", "SHARE"), ("LOCK", "IN")}
 
 
@@ -129,7 +129,7 @@ def _call(tokens: Tokens, index: int, finding: Finding, context: SqlContext, onl
     if meaning is Meaning.UNKNOWN:
         if _names_columns(tokens, index):
             return
-        if previous != "." and token.text.upper() in _OF_THE_PAST:  # in quotes it is that function, too
+        if previous != "." and token.text.upper() in OF_THE_PAST:  # in quotes it is that function, too
             finding.effects |= Effect.ASKS_UNSEEN
             finding.functions.add(token.text.lower())
             finding.require(needs_of(meaning_of(token.text.upper(), context)), "calls a function in quotes")

@@ -149,7 +149,9 @@ class Meaning(Enum):
     UNKNOWN = "unknown"
 
 
-_LAST_STATEMENT = frozenset({"FOUND_ROWS", "ROW_COUNT"})
+LAST_STATEMENT = frozenset({"FOUND_ROWS", "ROW_COUNT"})
+# What asks for something that statements before have left in the connection.
+OF_THE_PAST = LAST_STATEMENT | {"LAST_INSERT_ID", "LASTVAL"}
 
 # Locks, waits, files, replication, versions, and who we are there (the host is the one that the server sees):
 # true of one server or one connection. XPath may name user variables, in a string.
@@ -195,7 +197,7 @@ def meaning_of(name: str, context: SqlContext) -> Meaning:
         return Meaning.LAST_INSERT
     if name == "LASTVAL":
         return Meaning.LAST_VALUE
-    if name in _LAST_STATEMENT:
+    if name in LAST_STATEMENT:
         return Meaning.LAST_STATEMENT
     if name in _SERVER:
         return Meaning.SERVER
@@ -205,7 +207,7 @@ def meaning_of(name: str, context: SqlContext) -> Meaning:
 
 def is_built_in(name: str) -> bool:
     """Whether any server of any version has a function of its own by that name (upper case)."""
-    known = (_COMMON, _EFFECTS, _LAST_STATEMENT, _SERVER, _MARIADB, _MYSQL, ADJACENT, KEYWORDS)
+    known = (_COMMON, _EFFECTS, LAST_STATEMENT, _SERVER, _MARIADB, _MYSQL, ADJACENT, KEYWORDS)
     return name in {"CONNECTION_ID", "LAST_INSERT_ID", "LASTVAL"} or any(name in names for names in known)
 
 

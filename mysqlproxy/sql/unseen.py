@@ -12,17 +12,12 @@ from typing import NamedTuple
 from mysqlproxy.sql import variables
 from mysqlproxy.sql.calls import variable_at
 from mysqlproxy.sql.finding import Finding, Tokens, stronger, word
+from mysqlproxy.sql.functions import LAST_STATEMENT, OF_THE_PAST
 from mysqlproxy.sql.lexer import TokenKind, text_lexer
 from mysqlproxy.sql.literals import unquote
 from mysqlproxy.sql.verdict import Effect, Needs, SqlContext
 
-_NEEDS = {
-    "FOUND_ROWS": Needs.LAST_STATEMENT,
-    "ROW_COUNT": Needs.LAST_STATEMENT,
-    "LAST_INSERT_ID": Needs.LAST_INSERT,
-    "LASTVAL": Needs.LAST_INSERT,
-}
-FUNCTIONS = frozenset(("@@warning_count", *(name.lower() for name in _NEEDS)))
+FUNCTIONS = frozenset(("@@warning_count", *(name.lower() for name in OF_THE_PAST)))
 _DIAGNOSTICS = frozenset({"WARNINGS", "ERRORS", "COUNT"})
 # Between statements, as far as words tell.
 _BOUNDARIES = frozenset({";", "THEN", "ELSE", "DO", "BEGIN", "LOOP", "REPEAT"})
@@ -107,8 +102,8 @@ def add(finding: Finding, what: Asked) -> None:
 def _asked_at(tokens: Tokens, index: int) -> tuple[str, Needs]:
     token, following = tokens[index], word(tokens, index + 1)
     upper = token.text.upper() if token.kind is TokenKind.QUOTED else token.upper
-    if upper in _NEEDS and following == "(" and word(tokens, index - 1) != ".":
-        return upper.lower(), _NEEDS[upper]
+    if upper in OF_THE_PAST and following == "(" and word(tokens, index - 1) != ".":
+        return upper.lower(), Needs.LAST_STATEMENT if upper in LAST_STATEMENT else Needs.LAST_INSERT
     if upper == "PREVIOUS" and following == "VALUE":
         return "lastval", Needs.LAST_INSERT
     if upper == "SHOW" and following in _DIAGNOSTICS:

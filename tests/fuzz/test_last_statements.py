@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
+
+import pymysql
 
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
@@ -21,6 +24,14 @@ ROUTING = {"strategy": "random", "read_consistency": "eventual"}
 ALL = [f"GRANT ALL ON {schema}.* TO app" for schema in SCHEMAS]
 
 
+def prepare(root: pymysql.Connection[Any]) -> None:
+    for sql in (*ALL, "CREATE SCHEMA abc"):
+        ask(root, sql)
+    for schema in SCHEMAS:
+        for sql in (f"USE {schema}", *SETUP):
+            ask(root, sql)
+
+
 def run(daemon: Daemon, workers: list[str], connect: Callable[[], RawClient], *, mariadb: bool) -> None:
     def take() -> None:
         with proxied(daemon, schema="app") as other:
@@ -36,11 +47,7 @@ def run(daemon: Daemon, workers: list[str], connect: Callable[[], RawClient], *,
 
 def test_on_mariadb(cluster: LocalCluster, proxy: Callable[..., Daemon]) -> None:
     with cluster.manager.connect("root") as root:
-        for sql in (*ALL, "CREATE SCHEMA abc"):
-            ask(root, sql)
-        for schema in SCHEMAS:
-            for sql in (f"USE {schema}", *SETUP):
-                ask(root, sql)
+        prepare(root)
     cluster.wait_in_sync()
     limited = {server.name: {"max_connections": 2} for server in cluster.servers}
     daemon = proxy(servers=servers(cluster, **limited), routing=ROUTING, limits={"pool_wait": 2.0})
@@ -60,11 +67,7 @@ def test_on_mariadb(cluster: LocalCluster, proxy: Callable[..., Daemon]) -> None
 def test_on_mysql(mysql97: MysqlPair, daemons: Factory, free_port: Callable[[], int]) -> None:
     manager = mysql97.servers[0]
     with manager.connect("root") as root:
-        for sql in (*ALL, "CREATE SCHEMA abc"):
-            ask(root, sql)
-        for schema in SCHEMAS:
-            for sql in (f"USE {schema}", *SETUP):
-                ask(root, sql)
+        prepare(root)
     mysql97.wait_in_sync()
     config = mysql_pair_config(mysql97, free_port, routing=ROUTING, limits={"pool_wait": 2.0})
     for server in config["servers"]:
