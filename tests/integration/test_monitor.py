@@ -45,10 +45,10 @@ class TestAHealthyCluster:
         assert healthy(view) and view.epoch == 1 and view.alerts == ()
         assert len(watch.views) == 1  # nothing was said before everybody had been asked
 
-    def test_is_described(self, cluster: LocalCluster, watch: Watching) -> None:
-        view = watch.view
+    async def test_is_described(self, cluster: LocalCluster, watch: Watching) -> None:
+        view = await watch.until(lambda view: view.by_name["worker1"].lag == 0.0)
         one = view.by_name["worker1"]
-        assert one.replicating and one.lag == 0.0 and not one.writable
+        assert healthy(view) and one.replicating and not one.writable
         assert 0 < one.ping < 1
         assert view.version.endswith(str(cluster.manager.value("SELECT @@version")))
         assert view.mariadb
@@ -164,6 +164,7 @@ class TestTheManager:
         self, cluster: LocalCluster, watch: Watching, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO, "mysqlproxy.monitor")
+        await watch.until(lambda view: view.by_name["worker1"].lag == 0.0)
         await do(cluster.manager.kill)
         view = await watch.until(lambda view: view.manager is None)
         assert view.no_manager == "the manager manager is down" and view.epoch == 2

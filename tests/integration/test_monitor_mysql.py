@@ -34,11 +34,12 @@ def healthy(view: Any) -> bool:
 
 
 async def test_a_healthy_pair(mysql97: MysqlPair, watch: Watching) -> None:
-    view = watch.view
-    assert healthy(view) and view.alerts == () and view.epoch == 1
+    assert healthy(watch.view) and watch.view.epoch == 1
+    view = await watch.until(lambda view: view.by_name["replica"].lag == 0.0)  # what was before has arrived
+    assert healthy(view) and view.alerts == ()
     assert not view.mariadb and view.version == mysql97.source.value("SELECT VERSION()")
     assert view.capabilities & flags.QUERY_ATTRIBUTES and view.capabilities & flags.LONG_PASSWORD
-    assert view.by_name["replica"].lag == 0.0 and view.by_name["replica"].replicating
+    assert view.by_name["replica"].replicating
     assert view.sql_mode == mysql97.source.value("SELECT @@global.sql_mode")
     wanted = GtidSet.parse(str(mysql97.source.value("SELECT @@global.gtid_executed")), False)
     assert not wanted.empty() and view.by_name["source"].position == wanted
