@@ -87,6 +87,7 @@ def _server_view(server: Server, known: Mapping[str, ServerState], now: float) -
         weight=server.weight,
         ping=state.ping if state.up else float("inf"),
         incarnation=state.incarnation,
+        of_before=state.of_before,
         histories=state.histories,
     )
     facts = state.facts

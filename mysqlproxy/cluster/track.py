@@ -42,6 +42,7 @@ class ServerState:
         health, failures, successes: up and down with hysteresis; probes in a row that ended so.
         error: of the last failed probe.
         incarnation: 1 for the first that was met, then one more for each restart, replacement or new history.
+        of_before: connections made until then (``time.monotonic``) are not to this incarnation; inf: nor may others
         histories: how often it lacked GTIDs that it had had before (RESET MASTER, another position set by hand).
         facts: the last known, kept while the server is down; None before the first.
         observed, observed_until: when the probe began and ended that brought them.
@@ -59,6 +60,7 @@ class ServerState:
     successes: int = 0
     error: str = ""
     incarnation: int = 0
+    of_before: float = float("inf")
     histories: int = 0
     facts: Facts | None = None
     observed: float = 0.0
@@ -93,7 +95,8 @@ def track(state: ServerState, probe: Probe, *, down_after: int, up_after: int) -
     anew = state.facts is not None and _lost_gtids(state.facts, facts)
     incarnation = state.incarnation + (1 if anew or _is_another(state, probe) else 0)
     if incarnation != state.incarnation:
-        state = _forget(state)
+        restarted = not anew and state.facts is not None and state.facts.identity == facts.identity
+        state = replace(_forget(state), of_before=state.observed_until if restarted else float("inf"))
     successes = state.successes + 1
     up = state.health is not Health.DOWN or successes >= up_after
     writable = not facts.read_only and is_no_replica(facts)

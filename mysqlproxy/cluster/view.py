@@ -42,6 +42,7 @@ class ServerView:
         unreadable: why it takes no reads, "" when it does.
         partial: why it may lack for good what the manager has, "" when it does not: then it takes only reads that
             ask for no more than read_consistency ``eventual``.
+        of_before: connections made until then (``time.monotonic``) are not to this incarnation; inf: nor may others
         incarnation: changes when the server was restarted or replaced, or its GTIDs began anew.
         histories: how often its GTIDs began anew: what was known of them before means nothing any more.
         lower_case_table_names: as on the server: 0 names are case-sensitive, 1 and 2 they are not.
@@ -72,6 +73,7 @@ class ServerView:
     unreadable: str = ""
     partial: str = ""
     incarnation: int = 0
+    of_before: float = float("inf")
     histories: int = 0
     lower_case_table_names: int = 0
     wait_timeout: float = 28800.0

@@ -393,10 +393,17 @@ class ServerPool:
             if connection.is_free():
                 connection.close()
 
-    def abort_all(self) -> None:
-        """The server is gone, or another one now: nothing on its connections can be trusted to end."""
+    def abort_all(self, of_before: float = float("inf")) -> None:
+        """The server is gone, or another one now: nothing on its connections can be trusted to end.
+
+        Args:
+            of_before: loop time; what was connected after it is to the server as it is now.
+        """
         for connection in list(self._open_sockets):
-            connection.abort()
+            if connection.created <= of_before:
+                connection.abort()
+            else:
+                connection.incarnation = self.incarnation
 
     def shut(self) -> None:
         """No more connections; the idle ones are closed, the lent ones when their sessions let go."""

@@ -114,9 +114,9 @@ class Pools:
                 pool.begins_with = begins_with
                 pool.generation += 1
             if server.up and pool.incarnation != server.incarnation:
-                if pool.incarnation:
-                    pool.abort_all()
-                pool.incarnation = server.incarnation
+                met, pool.incarnation = pool.incarnation, server.incarnation
+                if met:
+                    pool.abort_all(server.of_before)
             elif not server.up and server.version:
                 pool.abort_all()
             if server.maintenance:

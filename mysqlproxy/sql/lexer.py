@@ -102,8 +102,8 @@ def measure(tokens: Sequence[Token]) -> Measure:
 def _text_lexer(ansi_quotes: bool, no_backslash_escapes: bool) -> Lexer:
     single = rb"'" + quoted(rb"'", not no_backslash_escapes) + rb"'"
     double = rb'"' + quoted(rb'"', not no_backslash_escapes) + rb'"'
-    # In t.5 and @5 the digits are a name; in 1..5 they are none.
-    number = rb"(?:(?:(?<![" + WORD_CLASS + rb"`\"]\.)(?<!@)|(?=\.))" + NUMBER + rb")"
+    # In t.5, @5 and @.5 the digits are a name; in 1..5 they are none.
+    number = rb"(?:(?<!@)(?:(?<![" + WORD_CLASS + rb"`\"@]\.)|(?=\.))" + NUMBER + rb")"
     prefix = rb"(?:[nNxXbB]" + single + rb")|"
     string = prefix + single if ansi_quotes else prefix + single + rb"|" + double
     return _lexer(rb"(?:" + SPACE + rb"|" + COMMENT + rb")++", string, number, ansi_quotes)

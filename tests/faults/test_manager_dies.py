@@ -178,6 +178,21 @@ class TestATransaction:
         ask(client, "INSERT INTO t VALUES (3)")
         assert rows(cluster) == {1, 2, 3}
 
+    def test_that_has_begun_after_a_restart_is_not_ended_by_the_news_of_it(
+        self, cluster: LocalCluster, table: None, proxy: Callable[..., Daemon]
+    ) -> None:
+        daemon = proxy(monitor={"interval": 2.0})
+        client = daemon.connect(database="app")
+        ask(client, "INSERT INTO t VALUES (2)")
+        cluster.manager.kill()
+        cluster.manager.start()
+        ask(client, "BEGIN")
+        ask(client, "INSERT INTO t VALUES (3)")
+        eventually(lambda: "was restarted or replaced" in daemon.log(), what="the news")
+        ask(client, "INSERT INTO t VALUES (4)")
+        ask(client, "COMMIT")
+        assert rows(cluster) == {1, 2, 3, 4}
+
 
 class TestWhileItIsAway:
     def test_reads_go_on_and_writes_get_an_error_at_once(self, cluster: LocalCluster, daemon: Daemon) -> None:

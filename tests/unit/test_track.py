@@ -90,6 +90,11 @@ def test_a_restart_is_told_by_the_servers_start() -> None:
     assert state.pings == (0.001,)  # what was measured before does not count
 
 
+def test_what_was_connected_after_the_last_sight_of_it_survives_a_restart_and_nothing_else() -> None:
+    assert run(good(7.0), good(9.0, booted=2)).of_before == run(good(7.0)).observed_until
+    assert run(good(7.0), good(9.0, server=2)).of_before == float("inf")
+
+
 def test_another_server_at_the_address_is_another_incarnation() -> None:
     assert run(good(), good(server=2)).incarnation == 2
 
