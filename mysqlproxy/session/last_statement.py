@@ -18,8 +18,8 @@ from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import OF_LAST_STATEMENT, Keep
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.routing.route import NO_ROWS, RECALLED, Stay, last_server, may_answer
-from mysqlproxy.session import freshness
-from mysqlproxy.session.request import Request
+from mysqlproxy.session import diagnostics, freshness
+from mysqlproxy.session.request import COUNT_NOTHING, Request
 from mysqlproxy.sql.functions import is_built_in
 from mysqlproxy.sql.verdict import LAST_STATEMENT, WRITE, Effect, Verdict
 
@@ -33,11 +33,11 @@ _OF_LAST: Final = frozenset(("row_count", "@@warning_count"))
 UNSEEN: Final = Effect.UNTRACKED | Effect.ASKS_UNSEEN
 _ROW_COUNT = re.compile("row_count", re.IGNORECASE)
 _ASKED_FOR = re.compile(
-    rb"(row_count)|(found_rows)|(?:warning|error)_count|\bshow\s+(?:warn|err|count)", re.IGNORECASE
+    rb"(row_count)|(found_rows)|(?:warning|error)_count|\bshow\s+(?:warn|err|count)|\bdiagnostics\s+condition\b"
+    rb"|=\s*number\b",
+    re.IGNORECASE,
 )
 _FOUND_ROWS = re.compile(rb"found_rows", re.IGNORECASE)
-# Commands that leave ROW_COUNT() and FOUND_ROWS() as they are.
-_COUNT_NOTHING: Final = frozenset((Command.STMT_PREPARE, Command.STATISTICS))
 # Statements that answer with rows which FOUND_ROWS() does not count.
 _ROWS_UNCOUNTED = (
     "ANALYZE",
@@ -96,6 +96,9 @@ def check(session: Session, request: Request) -> Stay:
             "different servers; ask for each in a statement of its own"
         )
     if last == RECALLED or last in view.by_name:
+        if last != RECALLED and view.by_name[last] is not view.manager:
+            diagnostics.prepare(session, request, last)
+            verdict = request.verdict
         if (
             last != RECALLED
             and may_answer(verdict, view, stay, last)
@@ -104,7 +107,7 @@ def check(session: Session, request: Request) -> Stay:
             return stay
         if request.code == Command.STMT_PREPARE:
             return elsewhere
-        if last != RECALLED and _only_shows(verdict):
+        if last != RECALLED and (request.assigns is not None or _only_shows(verdict)):
             session.relay.altered = True  # the client is told the flags of its transaction
             return replace(stay, server="")
         request.counts_of = last
@@ -163,7 +166,7 @@ def pinged(session: Session, request: Request) -> bool:
 
 def keep_pinged(session: Session, now: float) -> None:
     """What counts nothing has ended behind a COM_PING: that is still what ROW_COUNT() is of."""
-    if session.request is not None and session.request.code in _COUNT_NOTHING:
+    if session.request is not None and session.request.counts_nothing():
         session.pinged = now + 1e-6  # after the end of this one
 
 
@@ -238,7 +241,8 @@ def leaves_warnings(connection: ServerConnection, request: Request) -> bool:
         or not all(is_built_in(name.upper()) for name in verdict.functions)
     ):
         return False
-    return (_NO_TABLES if connection.mariadb else _DIAGNOSTICS).match(verdict.digest) is not None
+    leaves = _NO_TABLES if connection.mariadb else _DIAGNOSTICS
+    return all(leaves.match(one.lstrip()) is not None for one in verdict.digest.rstrip("; ").split(";"))
 
 
 def is_last(session: Session, connection: ServerConnection, request: Request, *, rows: bool | None) -> None:
@@ -257,7 +261,7 @@ def is_last(session: Session, connection: ServerConnection, request: Request, *,
         return
     warned = session.held.get(stay.warned_server or last or "")
     walker = connection.walker
-    if request.code not in _COUNT_NOTHING or walker.errno or walker.warnings:
+    if not request.counts_nothing() or walker.errno or (walker.warnings and request.code in COUNT_NOTHING):
         rows_holder = stay.found_on
         of_rows = session.held.get(stay.rows_server or "")
         stay.last_server = connection.name

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from mysqlproxy.errors import ClientFault, PacketTooLarge
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame
-from mysqlproxy.session.state import SessionState
+from mysqlproxy.session.state import Reading, SessionState
 from mysqlproxy.sql.catalog import NO_CATALOG
 from mysqlproxy.sql.hints import Hint
 from mysqlproxy.sql.verdict import SqlContext, Verdict
@@ -47,12 +47,14 @@ class Prepared:
         "types", "verdict",
     )  # fmt: skip
 
-    def __init__(self, number: int, request: bytes, verdict: Verdict, state: SessionState) -> None:
+    def __init__(
+        self, number: int, request: bytes, verdict: Verdict, schema: bytes | None, reading: Reading
+    ) -> None:
         self.id = number
         self.request = request
         self.verdict = verdict
-        self.schema = state.schema
-        self.reading = state.reading
+        self.schema = schema
+        self.reading = reading
         self.context = SqlContext()
         self.catalog = NO_CATALOG
         self.hint: Hint | None = None
@@ -86,7 +88,7 @@ class PreparedStatements:
 
     def __init__(self, max_bytes: int) -> None:
         self._by_id: dict[int, Prepared] = {}
-        self._next = 0
+        self._next = self._once = 0  # what is prepared for once counts down
         self._last: Prepared | None = None
         self._max_bytes = max_bytes
         self._text_bytes = 0
@@ -111,7 +113,17 @@ class PreparedStatements:
         self._next = self._next % 0x7FFFFFFF + 1
         while self._next in self._by_id:
             self._next = self._next % 0x7FFFFFFF + 1
-        return Prepared(self._next, request, verdict, state)
+        return Prepared(self._next, request, verdict, state.schema, state.reading)
+
+    def once(self, prepared: Prepared, request: bytes) -> Prepared:
+        """Another text in the place of a statement's, for one execution, which takes the long data."""
+        self._once -= 1
+        found = Prepared(self._once, request, prepared.verdict, prepared.schema, prepared.reading)
+        found.context, found.catalog, found.hint = prepared.context, prepared.catalog, prepared.hint
+        found.parameters, found.types = prepared.parameters, prepared.types
+        found.long_data = prepared.long_data
+        prepared.reset()
+        return found
 
     def add(self, prepared: Prepared) -> None:
         self._by_id[prepared.id] = prepared

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mysqlproxy.errors import Interrupted
+from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import HEADER, MAX_PAYLOAD
 from mysqlproxy.session.prepared import Prepared
+from mysqlproxy.sql.diagnostics import Target
 from mysqlproxy.sql.hints import Hint
 from mysqlproxy.sql.verdict import Effect, Kind, Verdict
 
 # Commands that carry no SQL behave like these statements.
 INIT_DB = Verdict(Kind.OTHER, ("COM_INIT_DB",), "USE ?", effects=Effect.SCHEMA)
+# Commands that leave ROW_COUNT() and FOUND_ROWS() as they are; so does GET DIAGNOSTICS.
+COUNT_NOTHING: Final = frozenset((Command.STMT_PREPARE, Command.STATISTICS))
 MANAGER_COMMAND = Verdict(Kind.OTHER, ("a command that only the manager answers",), "")
 
 
@@ -33,11 +39,13 @@ class Request:
         interrupted_since: when the sweep first saw that it is, or 0.
         counts_of: name of the server whose connection knows the counts that it asks for, while they are not carried
             into its text; ``carried`` when they are.
+        assigns: the user variables of a GET DIAGNOSTICS that runs on a worker, by their names in capitals, or None.
         killed_at: when the sweep last had it killed again, or first saw that it is interrupted.
     """
 
     __slots__ = (
         "again",
+        "assigns",
         "carried",
         "code",
         "counts_of",
@@ -76,6 +84,14 @@ class Request:
         self.killed_at = 0.0
         self.counts_of: str | None = None
         self.carried = False
+        self.assigns: dict[str, Target] | None = None
+
+    def counts_nothing(self) -> bool:
+        """Whether ROW_COUNT() and FOUND_ROWS() stay those of the statement before it."""
+        verdict = self.verdict
+        return self.code in COUNT_NOTHING or (
+            verdict.statements == 1 and verdict.digest[:4].upper() == "GET "
+        )
 
     def check_interrupted(self) -> None:
         """Raises Interrupted if it must not be sent any more."""

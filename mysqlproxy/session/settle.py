@@ -28,7 +28,7 @@ from mysqlproxy.protocol.response import ResponseWalker
 from mysqlproxy.protocol.tracking import is_statement_id, parse_session_state
 from mysqlproxy.routing.offload import ALL, OF_THE_TRANSACTION
 from mysqlproxy.routing.route import Why
-from mysqlproxy.session import freshness, last_statement
+from mysqlproxy.session import diagnostics, freshness, last_statement, transfer
 from mysqlproxy.session.request import Request
 from mysqlproxy.sql import sequences
 from mysqlproxy.sql.definition import names_defined
@@ -133,6 +133,7 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     if connection.keep & Keep.WARNINGS and last_statement.leaves_warnings(connection, request):
         keep |= Keep.WARNINGS
     connection.keep = keep
+    diagnostics.learn(session, connection, request)
     if connection.was_manager and verdict is not _NOTHING:
         session.offload.settle(verdict, status, walker.errno)
     if verdict.effects & Effect.INSERT or walker.last_insert_id:
@@ -293,6 +294,8 @@ def _learn_prepared(session: Session, connection: ServerConnection, request: Req
             connection.keep |= Keep.CURSOR
         else:
             connection.keep &= ~Keep.CURSOR
+        if request.carried:
+            transfer.forget(session, prepared)  # it was for this once
 
 
 def _remember_stay(session: Session, connection: ServerConnection) -> None:
@@ -316,6 +319,7 @@ def forget_connection(session: Session, connection: ServerConnection) -> bool:
         session.state.last_values = {}
         session.state.sequences_lost = True
         session.state.drawn_lost |= connection.sequences is not None
+    session.state.assigned.pop(connection.name, None)
     if session.stay.last_server == connection.name:
         session.stay.last_server = None
     if session.stay.rows_server == connection.name:

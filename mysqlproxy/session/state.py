@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 
 from mysqlproxy.protocol.tracking import Change, ChangeKind
+from mysqlproxy.sql.diagnostics import Target
 
 # Values that belong to one connection or one statement: with one of these set, the session stays on the manager.
 # (As with sql_auto_is_null, by which ``id IS NULL`` asks for the row that was inserted last.)
@@ -68,6 +69,8 @@ class SessionState:
         version: grows with every change.
         uncarried: why connections can no longer be given the same state, "" while they can.
         last_insert_id: LAST_INSERT_ID() of a connection that was given up, or None.
+        assigned: by server: user variables, by name, that a GET DIAGNOSTICS has assigned on a worker; the manager's
+            connection gets them before it runs anything else.
         last_values: LASTVAL() of sequences, as `schema`.`name`, of connections that were given up.
         sequences_lost: one of those may have known more than that.
         drawn_lost: one of those had drawn from a sequence, as far as statements showed.
@@ -76,6 +79,7 @@ class SessionState:
     """
 
     __slots__ = (
+        "assigned",
         "drawn_lost",
         "id_lost",
         "last_insert_id",
@@ -99,6 +103,7 @@ class SessionState:
         self.optional = range(0)
         self.version = 0
         self.uncarried = ""
+        self.assigned: dict[str, dict[str, Target]] = {}
         self.last_insert_id: int | None = None
         self.last_values: dict[str, int] = {}
         self.sequences_lost = False
@@ -113,6 +118,7 @@ class SessionState:
         self.names = None
         self.option = None
         self.uncarried = ""
+        self.assigned = {}
         self.last_insert_id = None
         self.last_values = {}
         self.sequences_lost = False

@@ -20,7 +20,7 @@ from mysqlproxy.protocol.codec import read_lenenc_bytes
 from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame, payload_of
 from mysqlproxy.protocol.prepared import parse_prepare_ok, with_parameter_types, with_statement_id
-from mysqlproxy.session import last_statement
+from mysqlproxy.session import diagnostics, last_statement
 from mysqlproxy.session.prepared import Prepared
 from mysqlproxy.session.request import Request
 from mysqlproxy.session.state import reread
@@ -97,6 +97,10 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
             (await connection.query(b"SELECT 1 LIMIT 0")).raise_error()
         elif last_statement.runs_unseen(session, session.request, connection):
             (await connection.query(_NOTHING)).raise_error()
+        if state.assigned and connection.was_manager:
+            if not diagnostics.may_be_brought(session, session.request):
+                return  # with the next one
+            await diagnostics.bring(session, connection)
     connection.synced = version
 
 

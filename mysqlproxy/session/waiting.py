@@ -26,6 +26,8 @@ async def send_when_ready(session: Session, request: Request, server: ServerView
         epoch: of the view by which the server was chosen.
     """
     try:
+        if request.counts_of is not None:
+            await carry.carry(session, request)  # before others ask for something there
         connection = await session.connection(server)
         request.check_interrupted()
         if session.recalls and faults.asks_for_last_insert(request.verdict):
@@ -41,8 +43,6 @@ async def send_when_ready(session: Session, request: Request, server: ServerView
                 session.stay.manager_reads = settle.manager_reads(session)
             behind, connection = connection, await session.connection(server)
             behind.offer()
-        if request.counts_of is not None:
-            await connection.claim(carry.carry(session, request))
         await transfer.bind(session, connection, request)
         request.check_interrupted()
         if connection.closed or connection.owner is not session:

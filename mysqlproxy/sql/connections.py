@@ -184,7 +184,7 @@ class _Merged(Reader):
 
 def _may_have_alias(item: Tokens) -> bool:
     last = item[-1]
-    if last.kind is TokenKind.NUMBER or last.upper in {")", "NULL", "TRUE", "FALSE"}:
+    if last.kind is TokenKind.NUMBER or last.text == "?" or last.upper in {")", "NULL", "TRUE", "FALSE"}:
         return False
     if last.kind not in _NAMES or len(item) < 2:
         return True

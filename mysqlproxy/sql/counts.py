@@ -34,7 +34,10 @@ def with_counts(text: bytes, context: SqlContext, counts: Mapping[str, int]) -> 
         None for a text that asks for something that ``counts`` lacks, or in a way that no number can stand for.
     """
     tokens = text_lexer(context.ansi_quotes, context.no_backslash_escapes)(text)
-    if any(token.kind in {TokenKind.SPECIAL, TokenKind.BAD} for token in tokens):
+    if any(
+        token.kind is TokenKind.SPECIAL or (token.kind is TokenKind.BAD and token.text != "?")
+        for token in tokens
+    ):
         return None
     edits: list[Edit] = []
     standing = True

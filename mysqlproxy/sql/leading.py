@@ -173,9 +173,12 @@ def _flush(tokens: Tokens, context: SqlContext) -> Finding:
 
 
 def _get(tokens: Tokens, context: SqlContext) -> Finding:
-    return simple(
+    finding = simple(
         Kind.OTHER, "reads the last statement's diagnostics", Effect.USER_VARIABLES, Needs.LAST_STATEMENT
     )
+    if any(token.upper == "ROW_COUNT" for token in tokens):
+        finding.functions.add("row_count")
+    return finding
 
 
 def _uncached(kind: Kind, reason: str, effects: int, needs: Needs = Needs.ANY) -> _Handler:

@@ -45,6 +45,22 @@ def test_a_client_that_had_one_of_these_is_closed(cluster: LocalCluster, daemon:
     ask(free, "INSERT INTO u VALUES (2)")  # whoever had nothing goes on
 
 
+@pytest.mark.parametrize("brought", [False, True], ids=["on the worker alone", "the manager has them"])
+def test_diagnostics_of_a_workers_answer(cluster: LocalCluster, daemon: Daemon, brought: bool) -> None:
+    client = daemon.connect(database="app")
+    ask(client, "SELECT 1 / 0 FROM t")
+    ask(client, "GET DIAGNOSTICS @n = NUMBER")
+    (name,) = served_by(cluster, "GET DIAGNOSTICS")
+    (worker,) = [worker for worker in cluster.workers if worker.name == name]
+    if brought:
+        ask(client, "SET @other = 1")
+    worker.kill()
+    if brought:
+        assert ask(client, "SELECT @n") == ((1,),)
+    else:
+        assert_closed(client, cluster)
+
+
 class TestACursor:
     @pytest.fixture
     def many(self, cluster: LocalCluster, table: None) -> None:

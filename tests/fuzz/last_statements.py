@@ -111,7 +111,13 @@ _QUESTIONS = (
     "DO ROW_COUNT()",
     "GET DIAGNOSTICS @n = ROW_COUNT",
     "SELECT @n",
+    "GET DIAGNOSTICS @n = NUMBER",
+    "GET CURRENT DIAGNOSTICS @n = NUMBER, @r = ROW_COUNT",
     "GET DIAGNOSTICS CONDITION 1 @m = MESSAGE_TEXT",
+    "GET DIAGNOSTICS CONDITION 2 @m = MYSQL_ERRNO, @`M 2` = RETURNED_SQLSTATE",
+    "GET DIAGNOSTICS CONDITION @n @r = CLASS_ORIGIN",
+    "SELECT @m, @r, @`m 2`",
+    "SET @n = @n + 1",
     "INSERT INTO a (v) VALUES (ROW_COUNT())",
     "INSERT INTO a (v) VALUES (FOUND_ROWS())",
     "UPDATE t SET v = FOUND_ROWS()",
@@ -125,7 +131,14 @@ _QUESTIONS = (
     "SELECT asks()",
     "SELECT * FROM vw",
     "!execute_question",
+    "!execute_carried",
+    "!insert_carried",
 )
+_PREPARED = {
+    "!execute_question": "SELECT ROW_COUNT()",
+    "!execute_carried": "SELECT FOUND_ROWS(), @x",
+    "!insert_carried": "INSERT INTO a (v) VALUES (ROW_COUNT())",
+}
 _MARIADB = (
     "DO 1/0",
     "VALUES (1), (2)",
@@ -141,7 +154,7 @@ _MYSQL = ("VALUES ROW(1), ROW(2)", "TABLE st", "INSERT INTO a (v) TABLE st")
 _UNKNOWN = 1105
 # MySQL warns of FOUND_ROWS(); a number in its place is no reason to.
 _WARNS = ("FOUND_ROWS", "callers", "own()", "asks()", "vw")
-_OF_WARNINGS = ("WARNING", "ERRORS", "warning_count", "CONDITION 1")
+_OF_WARNINGS = ("WARNING", "ERRORS", "warning_count", "CONDITION", "NUMBER")
 
 Told = tuple[int, tuple[bytes, ...]]  # number of the error, rows
 
@@ -178,6 +191,9 @@ def difference(
         if warned and any(part in sql for part in _OF_WARNINGS):
             return ""
         warned |= not mariadb and any(part in sql for part in _WARNS)
+        warned |= sql.startswith(
+            "EXECUTE IMMEDIATE"
+        )  # whether that uses a table, which forgets them, nobody reads
         if sql == "!take":
             take()
             continue
@@ -202,10 +218,8 @@ def _tell(client: RawClient, sql: str, schema: str) -> Told:
         )
         client.command(code, argument)
         return 0, ()
-    if sql in ("!prepare", "!execute", "!execute_question"):
-        prepared = client.prepare(
-            "SELECT ROW_COUNT()" if sql == "!execute_question" else "SELECT v FROM st LIMIT 2"
-        )
+    if sql in ("!prepare", "!execute", "!execute_question", "!execute_carried", "!insert_carried"):
+        prepared = client.prepare(_PREPARED.get(sql, "SELECT v FROM st LIMIT 2"))
         answer = None if sql == "!prepare" else client.execute(prepared.id)
         client.close_statement(prepared.id)
         if answer is None:

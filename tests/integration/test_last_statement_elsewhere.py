@@ -10,8 +10,10 @@ import pytest
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.protocol.capabilities import STATUS_AUTOCOMMIT, STATUS_IN_TRANS
+from tests.conftest import Factory
+from tests.support.mysql import MysqlPair, MysqlServer
 from tests.support.raw import RESET_CONNECTION, RawClient, proxied
-from tests.support.sessions import servers
+from tests.support.sessions import mysql_pair_config, servers
 from tests.support.waiting import eventually
 
 SETUP = (
@@ -160,7 +162,8 @@ def test_a_count_and_what_only_the_manager_knows(client: RawClient) -> None:
 
 def test_texts_in_which_no_number_can_stand_are_refused(cluster: LocalCluster, client: RawClient) -> None:
     for sql in (
-        "GET DIAGNOSTICS @n = ROW_COUNT",
+        "GET DIAGNOSTICS @n = ROW_COUNT; BEGIN",
+        "GET DIAGNOSTICS CONDITION @never @n = MESSAGE_TEXT",
         "SHOW WARNINGS; BEGIN",
         "PREPARE p FROM 'SELECT FOUND_ROWS()'",
         "EXECUTE IMMEDIATE 'SELECT FOUND_ROWS()'",
@@ -226,3 +229,137 @@ def test_unseen_it_is_lost_with_its_connection(narrow: Daemon, client: RawClient
         assert refused(client, sql), sql
     assert client.query("SELECT LASTVAL(app.s)").value == b"1", "seen, it is known"
     assert client.query("CALL next_of_s()").value == b"2", "its own"
+
+
+class TestGetDiagnostics:
+    """It runs where the last statement did; what it assigns is known to whatever comes after it."""
+
+    def test_of_a_workers_answer(self, cluster: LocalCluster, client: RawClient) -> None:
+        client.query("SET @n = 'before'").check()
+        client.query("SELECT CAST('x' AS SIGNED) FROM t").check()
+        client.query("GET DIAGNOSTICS @n = NUMBER, @r = ROW_COUNT").check()
+        client.query("GET DIAGNOSTICS CONDITION @n @`e 1` = MYSQL_ERRNO, @m = MESSAGE_TEXT").check()
+        client.query(
+            "GET CURRENT DIAGNOSTICS CONDITION 2 @s = RETURNED_SQLSTATE, @c = CONSTRAINT_NAME"
+        ).check()
+        assert len(client.query("SHOW WARNINGS").rows) == 3, "they stand still"
+        assert client.query("SELECT v FROM t LIMIT 1").value == b"1", "a read in between"
+        answer = client.query("SELECT @n, @r, @`E 1`, @m, @s, @c")
+        assert answer.texts() == [
+            [b"3", b"-1", b"1292", b"Truncated incorrect INTEGER value: 'x'", b"22007", b""]
+        ]
+        client.query("CREATE TABLE typed AS SELECT @n AS n, @r AS r, @m AS m").check()
+        [shown] = cluster.manager.query("SHOW CREATE TABLE app.typed")
+        assert "`n` bigint(20) unsigned" in shown["Create Table"]
+        assert "`r` bigint(20) DEFAULT" in shown["Create Table"]
+        assert "utf8mb3_general_ci" in shown["Create Table"]
+        assert not cluster.manager.served("GET ")
+
+    def test_of_a_condition_that_there_is_not(self, client: RawClient) -> None:
+        client.query("SET @m = 'before'").check()
+        client.query("SELECT v FROM t").check()
+        client.query("GET DIAGNOSTICS CONDITION 1 @m = MESSAGE_TEXT").check()
+        assert client.query("SHOW WARNINGS").rows[0].startswith(b"\x05Error\x041758")
+        assert client.query("SELECT @m").value == b"before"
+
+    def test_in_a_transaction_that_has_begun_since(self, client: RawClient) -> None:
+        client.query("SELECT 1/0 FROM t LIMIT 1").check()
+        client.query("BEGIN").check()
+        answer = client.query("GET DIAGNOSTICS CONDITION 1 @e = MYSQL_ERRNO").check()
+        assert answer.status & STATUS_IN_TRANS
+        client.query("INSERT INTO w VALUES (@e)").check()
+        client.query("COMMIT").check()
+        assert client.query("SELECT v, @e FROM w").texts() == [[b"1365", b"1365"]]
+
+    def test_counts_stay_those_of_the_statement_before(self, client: RawClient) -> None:
+        client.query("SELECT v FROM t LIMIT 2").check()
+        client.query("GET DIAGNOSTICS @n = NUMBER").check()
+        assert client.query("SELECT FOUND_ROWS(), @n").texts() == [[b"2", b"0"]]
+        client.query("SELECT v FROM t").check()
+        client.query("GET DIAGNOSTICS @n = NUMBER").check()
+        client.query("SET @x = 1").check()
+        assert client.query("SELECT FOUND_ROWS()").value == b"3"
+
+    def test_prepared(self, client: RawClient) -> None:
+        statement = client.prepare("GET DIAGNOSTICS CONDITION 1 @e = MYSQL_ERRNO")
+        for read, errno in (("SELECT 1/0 FROM t", b"1365"), ("SELECT CAST('x' AS SIGNED) FROM t", b"1292")):
+            client.query(read).check()
+            client.execute(statement.id).check()
+            assert client.query("SELECT @e").value == errno
+
+    def test_is_forgotten_with_the_session(self, narrow: Daemon, client: RawClient) -> None:
+        client.query("SELECT 1/0 FROM t").check()
+        client.query("GET DIAGNOSTICS @n = NUMBER").check()
+        client.command(RESET_CONNECTION).check()
+        assert client.query("SELECT @n").value is None
+        assert client.query("SELECT v FROM t LIMIT 1").value == b"1"
+
+    def test_of_the_same_name_on_several_servers(self, cluster: LocalCluster, client: RawClient) -> None:
+        one, two = (worker.name for worker in cluster.workers)
+        for server, read in (
+            (one, "SELECT 1/0 FROM t"),
+            (two, "SELECT 1/0 FROM t LIMIT 1"),
+            (one, "SELECT v FROM t"),
+        ):
+            client.query(f"/* mysqlproxy: server={server} */ {read}").check()
+            client.query("GET DIAGNOSTICS @n = NUMBER").check()
+            if server == two:
+                client.query("GET DIAGNOSTICS @kept = NUMBER").check()
+        assert client.query("SELECT @n, @kept").texts() == [[b"0", b"1"]]
+
+
+def test_executed_statements_are_told_a_workers_counts(cluster: LocalCluster, client: RawClient) -> None:
+    insert = client.prepare("INSERT INTO w VALUES (FOUND_ROWS() + ?)")
+    select = client.prepare("SELECT FOUND_ROWS(), @mine, ?")
+    for read, found in READS.items():
+        client.query(read).check()
+        client.execute(insert.id, [b"100"]).check()
+        client.query(read).check()
+        [row] = client.execute(select.id, [b"x"]).check().rows
+        assert row[2:10] == int(found).to_bytes(8, "little")
+    assert cluster.manager.query("SELECT v FROM app.w") == [
+        {"v": int(found) + 100} for found in READS.values()
+    ]
+    client.query("SELECT v, @@server_id FROM t LIMIT 2").check()  # at the manager, which is asked itself
+    [row] = client.execute(select.id, [b"x"]).check().rows
+    assert row[2:10] == (2).to_bytes(8, "little")
+    client.query("SELECT v FROM t").check()
+    assert client.execute(select.id, [b"x"], cursor=True).err is not None, (
+        "what is fetched from would be gone"
+    )
+    assert client.query("SELECT FOUND_ROWS()").value == b"3"
+
+
+def test_on_mysql(mysql97: MysqlPair, daemons: Factory, free_port: Callable[[], int]) -> None:
+    source = mysql97.source
+    source.query("CREATE TABLE app.t (v INT)")
+    source.query("INSERT INTO app.t VALUES (1), (2), (3)")
+    mysql97.wait_in_sync()
+    routing = {"strategy": "random", "read_consistency": "eventual"}
+    daemon = daemons.start(mysql_pair_config(mysql97, free_port, routing=routing))
+
+    def ran(server: MysqlServer) -> int:
+        return int(server.query("SHOW GLOBAL STATUS LIKE 'Com_get_diagnostics'")[0]["Value"])
+
+    def known() -> bool:
+        before = daemon.metrics().total("mysqlproxy_reads_on_manager_total", reason="catalog")
+        with proxied(daemon, schema="app") as client:
+            client.query("SELECT v FROM t").check()
+        return daemon.metrics().total("mysqlproxy_reads_on_manager_total", reason="catalog") == before
+
+    eventually(known, what="the catalog is read")
+    before = ran(source), ran(mysql97.replica)
+    with proxied(daemon, schema="app") as client:
+        for _ in range(2):
+            client.query("SELECT CAST('x' AS SIGNED) FROM t").check()
+            client.query("GET DIAGNOSTICS @cno = NUMBER").check()
+            client.query("GET DIAGNOSTICS CONDITION @cno @m = MESSAGE_TEXT, @o = CLASS_ORIGIN").check()
+            assert len(client.query("SHOW WARNINGS").rows) == 3
+            told = client.query("SELECT @cno, @m, @o").texts()
+            assert told == [[b"3", b"Truncated incorrect INTEGER value: 'x'", b"ISO 9075"]]
+            client.query("SET @cno = 'old', @m = 'old', @o = 'old'").check()
+        statement = client.prepare("SELECT FOUND_ROWS(), @cno")
+        client.query("SELECT v FROM t").check()
+        [row] = client.execute(statement.id).check().rows
+        assert row[2:10] == (3).to_bytes(8, "little")
+    assert (ran(source), ran(mysql97.replica)) == (before[0], before[1] + 4)
