@@ -65,7 +65,13 @@ def learn(session: Session, connection: ServerConnection, request: Request) -> N
     assigned[connection.name] = here | request.assigns
     for held in session.held.values():
         if held.was_manager:
-            held.synced = -1  # it waits for them
+            hold_up(session, held)
+
+
+def hold_up(session: Session, connection: ServerConnection) -> None:
+    """What it gets next goes by ``transfer.bring_up_to_date``, which leaves the state alone that it has."""
+    if connection.synced == session.state.version:
+        connection.synced = -2 - session.state.version
 
 
 def may_be_brought(session: Session, request: Request) -> bool:
@@ -75,8 +81,8 @@ def may_be_brought(session: Session, request: Request) -> bool:
         ClientFault: it does, and for user variables, too.
     """
     verdict = request.verdict
-    if request.counts_nothing():
-        return False
+    if request.counts_nothing() or request.code == Command.INIT_DB:
+        return False  # what it leaves standing would be forgotten
     if verdict.needs is not LAST_STATEMENT or request.carried:
         return True
     if verdict.effects & Effect.ASKS_MANAGER:

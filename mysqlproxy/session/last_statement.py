@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _COUNTS = re.compile(rb"row_count|found_rows", re.IGNORECASE)
 _COUNT_FUNCTIONS: Final = frozenset(("found_rows", "row_count"))
-_COUNTS_SHOWN = re.compile("row_count|found_rows", re.IGNORECASE)
 _OF_LAST: Final = frozenset(("row_count", "@@warning_count"))
 UNSEEN: Final = Effect.UNTRACKED | Effect.ASKS_UNSEEN
 _ROW_COUNT = re.compile("row_count", re.IGNORECASE)
@@ -113,7 +112,7 @@ def check(session: Session, request: Request) -> Stay:
         request.counts_of = last
         for held in session.held.values():
             if held.name != last:
-                held.synced = -1  # it waits for them
+                diagnostics.hold_up(session, held)
         return elsewhere
     if last in ("", NO_ROWS) or request.code == Command.STMT_PREPARE:
         return stay
@@ -145,17 +144,12 @@ def forget_others(session: Session, server: ServerView, request: Request) -> Non
     """What the last statement had no part in is not told as its own: see ``transfer.bring_up_to_date``."""
     held = session.held.get(server.name)
     if held is not None and (
-        (held.old_warnings and asks_for_warnings(request))
+        (held.old_warnings and request.verdict.needs is LAST_STATEMENT)
         or pinged(session, request)
         or counts_no_rows(session, request)
         or runs_unseen(session, request, held)
     ):
-        held.synced = -1
-
-
-def asks_for_warnings(request: Request) -> bool:
-    """And for no count, which forgetting warnings would change."""
-    return request.verdict.needs is LAST_STATEMENT and _COUNTS_SHOWN.search(request.verdict.digest) is None
+        diagnostics.hold_up(session, held)
 
 
 def pinged(session: Session, request: Request) -> bool:

@@ -119,6 +119,8 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
         if session.relay.altered:
             session.status = session.relay.told(status) & _STANDING
         return
+    if request.code == Command.INIT_DB and connection.old_warnings:
+        walker.warnings = 0  # it tells those that stood there, and leaves them
     connection.status = status
     session.status = session.relay.told(status) & _STANDING
     if walker.session_state or verdict.effects & (Effect.VARIABLES | Effect.ROLE):

@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 _BAD_SCHEMA = 1049  # ER_BAD_DB_ERROR
 # No rows found, no warnings, whatever stood before.
 _NOTHING = b"SELECT 1 FROM information_schema.CHARACTER_SETS LIMIT 0"
-# No warnings, and the same rows.
-_FORGET_MARIADB = b"EXPLAIN " + _NOTHING
-_FORGET_MYSQL = b"SET @@session.wait_timeout=@@session.wait_timeout"
 
 
 async def bring_up_to_date(session: Session, connection: ServerConnection) -> None:
@@ -47,14 +44,35 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
     """
     state = session.state
     version = state.version
-    if (
-        connection.old_warnings
-        and session.request is not None
-        and last_statement.asks_for_warnings(session.request)
-    ):
-        forget = _FORGET_MARIADB if connection.mariadb else _FORGET_MYSQL
-        (await connection.query(forget)).raise_error()
-        connection.old_warnings = False
+    if connection.synced != -2 - version:  # ``diagnostics.hold_up``
+        await _give_state(session, connection)
+    if session.request is not None:
+        if connection.old_warnings and session.request.verdict.needs is LAST_STATEMENT:
+            await _forget_warnings(connection)
+        if last_statement.pinged(session, session.request):
+            (await connection.command(bytes((Command.PING,)))).raise_error()
+        elif last_statement.counts_no_rows(session, session.request):
+            (await connection.query(b"SELECT 1 LIMIT 0")).raise_error()
+        elif last_statement.runs_unseen(session, session.request, connection):
+            (await connection.query(_NOTHING)).raise_error()
+        if state.assigned and connection.was_manager:
+            if not diagnostics.may_be_brought(session, session.request):
+                connection.synced = -2 - version  # with the next one
+                return
+            await diagnostics.bring(session, connection)
+    connection.synced = version
+
+
+async def _forget_warnings(connection: ServerConnection) -> None:
+    """Preparing what uses a table does, and leaves FOUND_ROWS() and ROW_COUNT() as they are."""
+    reply = await connection.command(bytes((Command.STMT_PREPARE,)) + _NOTHING, response.PREPARE)
+    number = parse_prepare_ok(reply.raise_error().packets()[0]).statement_id
+    connection.send(frame(bytes((Command.STMT_CLOSE,)) + number.to_bytes(4, "little")))
+    connection.old_warnings = False
+
+
+async def _give_state(session: Session, connection: ServerConnection) -> None:
+    state = session.state
     if state.role is not None:  # first: it may be what lets the account into the schema
         connection.role_set = True
         try:
@@ -90,18 +108,6 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
     except ServerFault as error:
         _bar(session, connection, error)
         raise
-    if session.request is not None:
-        if last_statement.pinged(session, session.request):
-            (await connection.command(bytes((Command.PING,)))).raise_error()
-        elif last_statement.counts_no_rows(session, session.request):
-            (await connection.query(b"SELECT 1 LIMIT 0")).raise_error()
-        elif last_statement.runs_unseen(session, session.request, connection):
-            (await connection.query(_NOTHING)).raise_error()
-        if state.assigned and connection.was_manager:
-            if not diagnostics.may_be_brought(session, session.request):
-                return  # with the next one
-            await diagnostics.bring(session, connection)
-    connection.synced = version
 
 
 def _bar(session: Session, connection: ServerConnection, error: ServerFault) -> None:
