@@ -331,7 +331,7 @@ class Session(Handler):
         """The connection runs nothing of this session any more. Returns the time."""
         now = _monotonic()  # the loop's own time is the same clock in whole milliseconds (uvloop)
         if self.pinged > self.since:
-            last_statement.keep_pinged(self, now)
+            last_statement.keep_pinged(self, connection.walker, now)
         connection.running = False
         connection.last_used = self.since = now
         in_use = self.services.balance.in_use

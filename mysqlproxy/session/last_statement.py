@@ -17,9 +17,10 @@ from mysqlproxy.errors import ClientFault
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import OF_LAST_STATEMENT, Keep
 from mysqlproxy.protocol.commands import Command
+from mysqlproxy.protocol.response import ResponseWalker
 from mysqlproxy.routing.route import NO_ROWS, RECALLED, Stay, last_server, may_answer
 from mysqlproxy.session import diagnostics, freshness
-from mysqlproxy.session.request import COUNT_NOTHING, Request
+from mysqlproxy.session.request import Request
 from mysqlproxy.sql.functions import is_built_in
 from mysqlproxy.sql.verdict import LAST_STATEMENT, WRITE, Effect, Verdict
 
@@ -158,9 +159,13 @@ def pinged(session: Session, request: Request) -> bool:
     return asks and session.pinged > session.since
 
 
-def keep_pinged(session: Session, now: float) -> None:
+def keep_pinged(session: Session, walker: ResponseWalker, now: float) -> None:
     """What counts nothing has ended behind a COM_PING: that is still what ROW_COUNT() is of."""
-    if session.request is not None and session.request.counts_nothing():
+    if (
+        session.request is not None
+        and session.request.counts_nothing()
+        and not (walker.errno or walker.warnings)
+    ):
         session.pinged = now + 1e-6  # after the end of this one
 
 
@@ -255,7 +260,7 @@ def is_last(session: Session, connection: ServerConnection, request: Request, *,
         return
     warned = session.held.get(stay.warned_server or last or "")
     walker = connection.walker
-    if not request.counts_nothing() or walker.errno or (walker.warnings and request.code in COUNT_NOTHING):
+    if not request.counts_nothing() or walker.errno or walker.warnings:
         rows_holder = stay.found_on
         of_rows = session.held.get(stay.rows_server or "")
         stay.last_server = connection.name

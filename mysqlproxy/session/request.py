@@ -14,8 +14,8 @@ from mysqlproxy.sql.verdict import Effect, Kind, Verdict
 
 # Commands that carry no SQL behave like these statements.
 INIT_DB = Verdict(Kind.OTHER, ("COM_INIT_DB",), "USE ?", effects=Effect.SCHEMA)
-# Commands that leave ROW_COUNT() and FOUND_ROWS() as they are; so does GET DIAGNOSTICS.
-COUNT_NOTHING: Final = frozenset((Command.STMT_PREPARE, Command.STATISTICS))
+# Commands that leave ROW_COUNT() and FOUND_ROWS() as they are where they end well; so does GET DIAGNOSTICS.
+_COUNT_NOTHING: Final = frozenset((Command.STMT_PREPARE, Command.STATISTICS))
 MANAGER_COMMAND = Verdict(Kind.OTHER, ("a command that only the manager answers",), "")
 
 
@@ -87,9 +87,9 @@ class Request:
         self.assigns: dict[str, Target] | None = None
 
     def counts_nothing(self) -> bool:
-        """Whether ROW_COUNT() and FOUND_ROWS() stay those of the statement before it."""
+        """Whether ROW_COUNT() and FOUND_ROWS() stay those of the statement before it, unless it fails or warns."""
         verdict = self.verdict
-        return self.code in COUNT_NOTHING or (
+        return self.code in _COUNT_NOTHING or (
             verdict.statements == 1 and verdict.digest[:4].upper() == "GET "
         )
 
