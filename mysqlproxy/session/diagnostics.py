@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mysqlproxy.errors import ClientFault, ServerFault
+from mysqlproxy.errors import ClientFault, MalformedPacket, ServerFault
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import Keep
 from mysqlproxy.protocol.commands import Command, statement_offset
@@ -106,12 +106,15 @@ async def bring(session: Session, manager: ServerConnection) -> None:
         rows = stay.found_on == name  # asking is a statement with one row
         columns = [target.shown() for target in targets]
         found_rows, *values = await carry.ask(session, held, (b"FOUND_ROWS()" if rows else b"NULL", *columns))
-        if rows and found_rows is not None:
-            stay.found_rows, stay.rows_server, stay.apart = int(found_rows), RECALLED, True
-        changes = [
-            target.name + b"=" + target.literal(value or b"")
-            for target, value in zip(targets, values, strict=True)
-        ]
+        try:
+            if rows:
+                stay.found_rows, stay.rows_server, stay.apart = int(found_rows or b"0"), RECALLED, True
+            changes = [
+                target.name + b"=" + target.literal(value)
+                for target, value in zip(targets, values, strict=True)
+            ]
+        except ValueError as error:
+            raise MalformedPacket("a number, or hexadecimal digits, expected") from error
         (await manager.query(b"SET " + b",".join(changes))).raise_error()
         manager.keep |= Keep.USER_VARIABLES
         _let_go(session, name)

@@ -34,7 +34,7 @@ UNSEEN: Final = Effect.UNTRACKED | Effect.ASKS_UNSEEN
 _ROW_COUNT = re.compile("row_count", re.IGNORECASE)
 _ASKED_FOR = re.compile(
     rb"(row_count)|(found_rows)|(?:warning|error)_count|\bshow\s+(?:warn|err|count)|\bdiagnostics\s+condition\b"
-    rb"|=\s*number\b",
+    rb"|@[^,=]+=\s*number\b",
     re.IGNORECASE,
 )
 _FOUND_ROWS = re.compile(rb"found_rows", re.IGNORECASE)

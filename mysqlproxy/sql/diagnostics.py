@@ -23,12 +23,14 @@ class Target(NamedTuple):
     name: bytes
     number: bytes  # SIGNED or UNSIGNED; b"" for a string
 
-    def literal(self, value: bytes) -> bytes:
+    def literal(self, value: bytes | None) -> bytes:
         """SQL for a value that ``shown`` has shown, of the type and collation that GET DIAGNOSTICS gives it.
 
         Raises:
             ValueError: it is none.
         """
+        if value is None:
+            return b"NULL"
         if self.number:
             return b"CAST(%d AS %s)" % (int(value), self.number)
         bytes.fromhex(value.decode("ascii"))

@@ -84,6 +84,7 @@ def test_values_keep_their_types() -> None:
     assert Target(b"@n", b"UNSIGNED").literal(b"3") == b"CAST(3 AS UNSIGNED)"
     assert Target(b"@n", b"SIGNED").literal(b"-1") == b"CAST(-1 AS SIGNED)"
     assert Target(b"@n", b"").literal(b"4142") == b"_utf8mb3 X'4142' COLLATE utf8mb3_general_ci"
+    assert Target(b"@n", b"").literal(None) == b"NULL"
     assert Target(b"@n", b"").shown() == b"HEX(@n)"
     for target, value in (
         (Target(b"@n", b"SIGNED"), b"1+1"),
