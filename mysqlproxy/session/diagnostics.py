@@ -50,7 +50,7 @@ def learn(session: Session, connection: ServerConnection, request: Request) -> N
 
     A warning is the server's way to say that there is no such condition; then nothing has been assigned.
     """
-    if request.assigns is None or connection.walker.errno or connection.walker.warnings:
+    if not request.assigns or connection.walker.errno or connection.walker.warnings:
         return
     connection.keep |= Keep.USER_VARIABLES
     if connection.was_manager:

@@ -55,6 +55,8 @@ def asked(text: bytes, context: SqlContext) -> Asked | None:
     if not text.isascii() or len(statements) != 1 or word(tokens, 0) != "GET":
         return None
     statement = statements[0]
+    if word(statement, 1) == "STACKED":
+        return Asked({}, "")  # outside of a handler there is none: an error anywhere
     index = 2 if word(statement, 1) == "CURRENT" else 1
     if word(statement, index) != "DIAGNOSTICS":
         return None
@@ -97,7 +99,11 @@ def _variable(statement: Tokens, text: bytes, index: int) -> tuple[str, bytes, i
     while word(statement, last + 1) == "." and not statement[last + 1].spaced:
         last += 2
     parts = statement[first : last + 1 : 2]
-    if not parts or last >= len(statement) or any(part.kind not in _NAMES for part in parts):
+    if (
+        not parts
+        or last >= len(statement)
+        or any(part.kind not in _NAMES and part.text[0] != "$" for part in parts)
+    ):
         return "", b"", index
     if any(token.spaced for token in statement[first : last + 1]) or b"\\" in text:
         return "", b"", index

@@ -10,10 +10,8 @@ import pytest
 from mysqlproxy.demo.daemon import Daemon
 from mysqlproxy.demo.local import LocalCluster
 from mysqlproxy.protocol.capabilities import STATUS_AUTOCOMMIT, STATUS_IN_TRANS
-from tests.conftest import Factory
-from tests.support.mysql import MysqlPair, MysqlServer
 from tests.support.raw import RESET_CONNECTION, RawClient, proxied
-from tests.support.sessions import mysql_pair_config, servers
+from tests.support.sessions import servers
 from tests.support.waiting import eventually
 
 SETUP = (
@@ -328,38 +326,3 @@ def test_executed_statements_are_told_a_workers_counts(cluster: LocalCluster, cl
         "what is fetched from would be gone"
     )
     assert client.query("SELECT FOUND_ROWS()").value == b"3"
-
-
-def test_on_mysql(mysql97: MysqlPair, daemons: Factory, free_port: Callable[[], int]) -> None:
-    source = mysql97.source
-    source.query("CREATE TABLE app.t (v INT)")
-    source.query("INSERT INTO app.t VALUES (1), (2), (3)")
-    mysql97.wait_in_sync()
-    routing = {"strategy": "random", "read_consistency": "eventual"}
-    daemon = daemons.start(mysql_pair_config(mysql97, free_port, routing=routing))
-
-    def ran(server: MysqlServer) -> int:
-        return int(server.query("SHOW GLOBAL STATUS LIKE 'Com_get_diagnostics'")[0]["Value"])
-
-    def known() -> bool:
-        before = daemon.metrics().total("mysqlproxy_reads_on_manager_total", reason="catalog")
-        with proxied(daemon, schema="app") as client:
-            client.query("SELECT v FROM t").check()
-        return daemon.metrics().total("mysqlproxy_reads_on_manager_total", reason="catalog") == before
-
-    eventually(known, what="the catalog is read")
-    before = ran(source), ran(mysql97.replica)
-    with proxied(daemon, schema="app") as client:
-        for _ in range(2):
-            client.query("SELECT CAST('x' AS SIGNED) FROM t").check()
-            client.query("GET DIAGNOSTICS @cno = NUMBER").check()
-            client.query("GET DIAGNOSTICS CONDITION @cno @m = MESSAGE_TEXT, @o = CLASS_ORIGIN").check()
-            assert len(client.query("SHOW WARNINGS").rows) == 3
-            told = client.query("SELECT @cno, @m, @o").texts()
-            assert told == [[b"3", b"Truncated incorrect INTEGER value: 'x'", b"ISO 9075"]]
-            client.query("SET @cno = 'old', @m = 'old', @o = 'old'").check()
-        statement = client.prepare("SELECT FOUND_ROWS(), @cno")
-        client.query("SELECT v FROM t").check()
-        [row] = client.execute(statement.id).check().rows
-        assert row[2:10] == (3).to_bytes(8, "little")
-    assert (ran(source), ran(mysql97.replica)) == (before[0], before[1] + 4)

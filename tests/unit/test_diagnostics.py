@@ -25,7 +25,9 @@ def targets(text: str, context: SqlContext = MARIADB) -> dict[str, tuple[str, st
             "get current diagnostics @n=number,@r = row_count;",
             {"N": ("@n", "UNSIGNED"), "R": ("@r", "SIGNED")},
         ),
+        ("GET STACKED DIAGNOSTICS @n = NUMBER", {}),
         ("GET DIAGNOSTICS @n = NUMBER, @N = ROW_COUNT", {"N": ("@N", "SIGNED")}),
+        ("GET DIAGNOSTICS @$ = NUMBER, @$c = NUMBER", {"$": ("@$", "UNSIGNED"), "$C": ("@$c", "UNSIGNED")}),
         ("GET DIAGNOSTICS CONDITION 1 @m = MESSAGE_TEXT", {"M": ("@m", "")}),
         ("GET DIAGNOSTICS CONDITION ? @m = MYSQL_ERRNO", {"M": ("@m", "UNSIGNED")}),
         ("GET DIAGNOSTICS CONDITION NULL @m = CLASS_ORIGIN", {"M": ("@m", "")}),
@@ -50,7 +52,6 @@ def test_it_may_read_which_condition() -> None:
     "text",
     [
         "SELECT @n",
-        "GET STACKED DIAGNOSTICS @n = NUMBER",
         "GET DIAGNOSTICS n = NUMBER",
         "GET DIAGNOSTICS @@n = NUMBER",
         "GET DIAGNOSTICS @n",
