@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mysqlproxy.errors import ClientFault, MalformedPacket, ProxyError
 from mysqlproxy.protocol.capabilities import DEPRECATE_EOF
 from mysqlproxy.protocol.codec import read_lenenc_bytes
-from mysqlproxy.protocol.commands import Command, statement_offset
+from mysqlproxy.protocol.commands import Command
 from mysqlproxy.protocol.framing import frame, payload_of
 from mysqlproxy.protocol.prepared import cursor_requested
 from mysqlproxy.routing.route import RECALLED
@@ -46,13 +46,9 @@ async def carry(session: Session, request: Request) -> None:
     assert name is not None
     if request.code not in _EXECUTE or request.verdict.effects & Effect.ASKS_UNSEEN:
         raise _CANNOT
-    if request.prepared is None:
-        packet = payload_of(request.raw)
-        offset, context = statement_offset(packet, 0, session.capabilities), session.context
-    else:
-        packet, offset, context = request.prepared.request, 1, request.prepared.context
-        if cursor_requested(payload_of(request.raw)):
-            raise _CANNOT  # its rows would be fetched from a statement that is no more
+    if request.prepared is not None and cursor_requested(payload_of(request.raw)):
+        raise _CANNOT  # its rows would be fetched from a statement that is no more
+    packet, offset, context = request.statement(session.capabilities, session.context)
     text = packet[offset:]
     if counts.with_counts(text, context, dict.fromkeys(counts.NAMES, 0)) is None:
         raise _CANNOT  # before asking changes anything

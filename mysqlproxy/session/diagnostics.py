@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from mysqlproxy.errors import ClientFault, MalformedPacket, ServerFault
 from mysqlproxy.pool.connection import ServerConnection
 from mysqlproxy.pool.keep import Keep
-from mysqlproxy.protocol.commands import Command, statement_offset
-from mysqlproxy.protocol.framing import payload_of
+from mysqlproxy.protocol.commands import Command
 from mysqlproxy.routing.route import RECALLED
 from mysqlproxy.session import carry
 from mysqlproxy.session.request import Request
@@ -31,12 +30,8 @@ def prepare(session: Session, request: Request, last: str) -> None:
     """Let the request run on ``last``, a worker, if it is a GET DIAGNOSTICS whose variables can be carried over."""
     if request.verdict.digest[:4].upper() != "GET " or request.code == Command.STMT_PREPARE:
         return
-    if request.prepared is None:
-        packet = payload_of(request.raw)
-        text, context = packet[statement_offset(packet, 0, session.capabilities) :], session.context
-    else:
-        text, context = request.prepared.request[1:], request.prepared.context
-    asked = diagnostics.asked(text, context)
+    packet, offset, context = request.statement(session.capabilities, session.context)
+    asked = diagnostics.asked(packet[offset:], context)
     assigned = session.state.assigned
     if asked is None or (asked.reads and asked.reads not in assigned.get(last, ())):
         return
@@ -45,12 +40,12 @@ def prepare(session: Session, request: Request, last: str) -> None:
         request.verdict = replace(request.verdict, effects=Effect.NONE)
 
 
-def learn(session: Session, connection: ServerConnection, request: Request) -> None:
+def learn(session: Session, connection: ServerConnection, assigns: dict[str, diagnostics.Target]) -> None:
     """It has run here: from now on the connection has something that no other one can be given.
 
     A warning is the server's way to say that there is no such condition; then nothing has been assigned.
     """
-    if not request.assigns or connection.walker.errno or connection.walker.warnings:
+    if connection.walker.errno or connection.walker.warnings:
         return
     connection.keep |= Keep.USER_VARIABLES
     if connection.was_manager:
@@ -58,11 +53,11 @@ def learn(session: Session, connection: ServerConnection, request: Request) -> N
     assigned = session.state.assigned
     here = assigned.pop(connection.name, {})
     for other, targets in list(assigned.items()):
-        for name in request.assigns:
+        for name in assigns:
             targets.pop(name, None)
         if not targets:
             _let_go(session, other)
-    assigned[connection.name] = here | request.assigns
+    assigned[connection.name] = here | assigns
     for held in session.held.values():
         if held.was_manager:
             hold_up(session, held)
@@ -71,7 +66,12 @@ def learn(session: Session, connection: ServerConnection, request: Request) -> N
 def hold_up(session: Session, connection: ServerConnection) -> None:
     """What it gets next goes by ``transfer.bring_up_to_date``, which leaves the state alone that it has."""
     if connection.synced == session.state.version:
-        connection.synced = -2 - session.state.version
+        connection.synced = held_up(session)
+
+
+def held_up(session: Session) -> int:
+    """``ServerConnection.synced`` of one that has this version of the session's state, and is held up."""
+    return -2 - session.state.version
 
 
 def may_be_brought(session: Session, request: Request) -> bool:

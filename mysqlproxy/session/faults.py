@@ -22,8 +22,8 @@ from mysqlproxy.errors import (
 )
 from mysqlproxy.pool.connection import ServerConnection, fault_of
 from mysqlproxy.pool.keep import IRREPLACEABLE, Keep, names
-from mysqlproxy.protocol.commands import Command, statement_offset
-from mysqlproxy.protocol.framing import frame, payload_of
+from mysqlproxy.protocol.commands import Command
+from mysqlproxy.protocol.framing import frame
 from mysqlproxy.protocol.packets import build_err
 from mysqlproxy.routing.route import only_session_state
 from mysqlproxy.session import ending, settle
@@ -200,12 +200,8 @@ def recall_last_values(session: Session, request: Request) -> None:
         and executes
     ):
         raise _LASTVAL_LOST
-    if request.prepared is not None and request.code != Command.STMT_PREPARE:
-        text, context = request.prepared.request[1:], request.prepared.context
-    else:
-        packet = payload_of(request.raw)
-        offset = statement_offset(packet, 0, session.capabilities) if request.code == Command.QUERY else 1
-        text, context = packet[offset:], session.context
+    packet, offset, context = request.statement(session.capabilities, session.context)
+    text = packet[offset:]
     asked = sequences.asked(text, context)
     manager = session.services.view.manager
     held = None if manager is None else session.held.get(manager.name)

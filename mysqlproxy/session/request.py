@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from mysqlproxy.errors import Interrupted
-from mysqlproxy.protocol.commands import Command
-from mysqlproxy.protocol.framing import HEADER, MAX_PAYLOAD
+from mysqlproxy.protocol.commands import Command, statement_offset
+from mysqlproxy.protocol.framing import HEADER, MAX_PAYLOAD, payload_of
 from mysqlproxy.session.prepared import Prepared
 from mysqlproxy.sql.diagnostics import Target
 from mysqlproxy.sql.hints import Hint
-from mysqlproxy.sql.verdict import Effect, Kind, Verdict
+from mysqlproxy.sql.verdict import Effect, Kind, SqlContext, Verdict
 
 # Commands that carry no SQL behave like these statements.
 INIT_DB = Verdict(Kind.OTHER, ("COM_INIT_DB",), "USE ?", effects=Effect.SCHEMA)
@@ -85,6 +85,18 @@ class Request:
         self.counts_of: str | None = None
         self.carried = False
         self.assigns: dict[str, Target] | None = None
+
+    def statement(self, capabilities: int, context: SqlContext) -> tuple[bytes, int, SqlContext]:
+        """The packet that brought the text, where that begins in it, and what it is read by.
+
+        Args:
+            capabilities, context: the session's.
+        """
+        if self.prepared is not None and self.code != Command.STMT_PREPARE:
+            return self.prepared.request, 1, self.prepared.context
+        packet = payload_of(self.raw)
+        offset = statement_offset(packet, 0, capabilities) if self.code == Command.QUERY else 1
+        return packet, offset, context
 
     def counts_nothing(self) -> bool:
         """Whether ROW_COUNT() and FOUND_ROWS() stay those of the statement before it, unless it fails or warns."""

@@ -135,7 +135,8 @@ def settle(session: Session, connection: ServerConnection, request: Request) -> 
     if connection.keep & Keep.WARNINGS and last_statement.leaves_warnings(connection, request):
         keep |= Keep.WARNINGS
     connection.keep = keep
-    diagnostics.learn(session, connection, request)
+    if request.assigns:
+        diagnostics.learn(session, connection, request.assigns)
     if connection.was_manager and verdict is not _NOTHING:
         session.offload.settle(verdict, status, walker.errno)
     if verdict.effects & Effect.INSERT or walker.last_insert_id:

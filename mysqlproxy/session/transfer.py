@@ -44,7 +44,7 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
     """
     state = session.state
     version = state.version
-    if connection.synced != -2 - version:  # ``diagnostics.hold_up``
+    if connection.synced != diagnostics.held_up(session):
         await _give_state(session, connection)
     if session.request is not None:
         if connection.old_warnings and session.request.verdict.needs is LAST_STATEMENT:
@@ -57,7 +57,7 @@ async def bring_up_to_date(session: Session, connection: ServerConnection) -> No
             (await connection.query(_NOTHING)).raise_error()
         if state.assigned and connection.was_manager:
             if not diagnostics.may_be_brought(session, session.request):
-                connection.synced = -2 - version  # with the next one
+                connection.synced = diagnostics.held_up(session)  # it comes with the next one
                 return
             await diagnostics.bring(session, connection)
     connection.synced = version
